@@ -1,0 +1,19 @@
+"""A small tensor and autograd engine on NumPy or CuPy that builds an unrolled computation graph.
+
+>>> import tinygrad_rnn as tg
+>>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+>>> tg.tanh(x).sum().backward()
+>>> x.grad
+tensor([0.42  , 0.0707])
+"""
+
+from . import nn, ops, optim, random, tree
+from .backend import from_dlpack
+from .node import no_grad, scope, steps
+from .op import bilinear, constant, elementwise, linear, primitive
+from .ops.elementwise import *  # noqa: F403
+from .ops.flow import detach, tap
+from .ops.linalg import *  # noqa: F403
+from .ops.shape import *  # noqa: F403
+from .tensor import Tensor, tensor
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

@@ -1,0 +1,259 @@
+"""The two drivers that every derivative stands on.
+
+``pull`` walks the graph from the outputs down and carries cotangents (reverse mode, vjp, backpropagation through
+time); ``push`` walks it up and carries tangents (forward mode, jvp). Both visit nodes in the order of ``seq``. That
+order matters: in ``b = a + a; c = b * a`` the cotangent of ``a`` is complete only after both of its uses were
+visited, and a use always has a larger ``seq`` than what it uses.
+
+Inside, cotangents are plain transposes, without conjugation, so one partial derivative serves both drivers. At the
+border (cotangents in, gradients and messages out) they are conjugated once: for a real loss L of z = x + iy the
+gradient is ∂L/∂x + i ∂L/∂y, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from .backend import namespace
+from .cotangent import Deferred, cast, fit, handed_out
+from .node import Node, local
+from .op import PICK
+from .tensor import Tensor, tensor
+
+__all__ = ["Edge", "backward", "pull", "push", "reachable"]
+
+
+class Edge(NamedTuple):
+    """Where a message passes: from ``child`` (the op that used a value) to ``parent``, its argument ``index``."""
+
+    child: Node
+    parent: Node
+    index: int
+
+
+OnMessage = Callable[[Edge, Any], None]
+
+
+def reachable(roots: Iterable[Node | None]) -> list[Node]:
+    """Every node below the roots, in the order in which they were made; no recursion."""
+    seen: set[Node] = set()
+    stack = [node for node in roots if node is not None]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            for parent in node.inputs:
+                if parent is not None and parent not in seen:
+                    stack.append(parent)
+    return sorted(seen, key=attrgetter("seq"))
+
+
+def pull(
+    roots: Sequence[Node | None],
+    cotangents: Sequence[Any],
+    *,
+    wrt: Iterable[Node] | None = None,
+    record: bool = False,
+    free: bool = False,
+    on_message: OnMessage | None = None,
+) -> dict[Node, Any]:
+    """Reverse mode: the cotangents of the nodes ``wrt`` (all leaves when None) from those of the roots.
+
+    ``record``: the walk itself is recorded, on Tensors, and can be differentiated. ``free``: drop saved values.
+    """
+    order = reachable(roots)
+    wanted = None if wrt is None else set(wrt)
+    if wanted is not None:  # only what lies between the roots and the nodes asked for
+        between = set(wanted)
+        for node in order:
+            if node not in between and any(parent in between for parent in node.inputs):
+                between.add(node)
+        order = [node for node in order if node in between]
+    arriving: dict[Node, Any] = {}
+    owned: set[Node] = set()  # whose sum is an array of our own: the first contribution is borrowed, not copied
+    found: dict[Node, Any] = {}
+    frame = local.frame
+    before, scope_before = frame.recording, frame.scope
+    frame.recording = record
+
+    def arrive(parent: Node, g: Any) -> None:
+        held = arriving.get(parent)
+        if held is None:
+            arriving[parent] = g
+        elif type(held) is Deferred:
+            held.add(g)
+        elif type(g) is Deferred:
+            g.add(held)
+            arriving[parent] = g
+        elif parent in owned:
+            held += g
+            arriving[parent] = held
+        else:
+            arriving[parent] = held + g
+            if not record:
+                owned.add(parent)
+
+    try:
+        for root, cotangent in zip(roots, cotangents, strict=True):
+            if root is not None and (wanted is None or root in between):
+                arrive(root, cotangent)
+        while order:
+            node = order.pop()
+            g = arriving.pop(node, None)
+            if g is None:
+                continue
+            if type(g) is Deferred:
+                g = g.value()
+            inputs = node.inputs
+            if wanted is None:
+                if not inputs:
+                    if node.op.kind == "leaf":
+                        found[node] = g
+                    continue
+            else:
+                if node in wanted:
+                    found[node] = g
+                if not inputs:
+                    continue
+            op, params, saved = node.op, node.params, node.saved
+            if op is PICK:
+                whole = inputs[0]
+                held = arriving.get(whole)
+                if held is None:
+                    held = arriving[whole] = [None] * len(whole.shape)
+                at = params["index"]
+                held[at] = g if held[at] is None else held[at] + g
+                if on_message is not None:
+                    on_message(Edge(node, whole, at), conjugate(g))
+                continue
+            if saved is None:
+                raise RuntimeError(
+                    f"a second backward pass through `{op.name}`{node.place()}: the first one freed what it needs; "
+                    "pass retain_graph=True to the first"
+                )
+            if record:
+                saved = op.attach(node)
+                frame.scope = node.scope
+            rules = op.vjp if op.rest is None else op.rules(g, saved, params, len(inputs))
+            deferred = op.deferred if not record else None
+            for i, parent in enumerate(inputs):
+                if parent is None or (wanted is not None and parent not in between):
+                    continue
+                part = deferred[i][0](g, saved, params) if deferred and i in deferred else None
+                if part is not None:
+                    xp = namespace(part[-1])
+                    if on_message is not None:
+                        lazy = Deferred(xp, parent.shape, parent.dtype).defer(op, i, part)
+                        on_message(Edge(node, parent, i), lazy)
+                    held = arriving.get(parent)
+                    if type(held) is Deferred:
+                        held.defer(op, i, part)
+                    else:
+                        arrive(parent, Deferred(xp, parent.shape, parent.dtype).defer(op, i, part))
+                    continue
+                contribution = rules[i](g, saved, params)  # type: ignore[misc]
+                if contribution is None:
+                    continue
+                if contribution.shape != parent.shape or contribution.dtype != parent.dtype:
+                    contribution = fit(contribution, parent.shape, parent.dtype)
+                if on_message is not None:
+                    on_message(Edge(node, parent, i), conjugate(contribution))
+                arrive(parent, contribution)
+            if free:
+                node.saved = None
+    finally:
+        frame.recording, frame.scope = before, scope_before
+    return found
+
+
+def push(roots: Sequence[Node | None], tangents: dict[Node, Any], *, record: bool = False) -> list[Any]:
+    """Forward mode: the tangents of the roots (None where nothing moves) from those of some nodes below."""
+    moving: dict[Node, Any] = dict(tangents)
+    frame = local.frame
+    before, scope_before = frame.recording, frame.scope
+    frame.recording = record
+    try:
+        for node in reachable(roots):
+            if node in moving:
+                continue
+            arriving = [None if parent is None else moving.get(parent) for parent in node.inputs]
+            if all(t is None for t in arriving):
+                continue
+            if node.op is PICK:
+                t = arriving[0][node.params["index"]]  # type: ignore[index]
+                if t is not None:
+                    moving[node] = t
+                continue
+            if node.saved is None:
+                raise RuntimeError(f"jvp through `{node.op.name}`{node.place()}: a backward pass freed what it needs")
+            frame.scope = node.scope
+            t = node.op.push(arriving, node.op.attach(node) if record else node.saved, node.params)
+            if not node.op.many:
+                if t.shape != node.shape:
+                    t = _stretch(t, node.shape)
+                if t.dtype != node.dtype:
+                    t = cast(t, node.dtype)
+            moving[node] = t
+    finally:
+        frame.recording, frame.scope = before, scope_before
+    return [None if root is None else moving.get(root) for root in roots]
+
+
+def _stretch(t: Any, shape: tuple[int, ...]) -> Any:
+    from .ops.shape import broadcast_to
+
+    return broadcast_to(t, shape)
+
+
+def conjugate(g: Any) -> Any:
+    return g.conj() if g.dtype.kind == "c" else g
+
+
+def backward(
+    output: Tensor,
+    cotangent: Any = None,
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+    on_message: OnMessage | None = None,
+) -> None:
+    """The body of ``Tensor.backward``: add the gradients of the leaves below ``output`` into their ``.grad``."""
+    if output.node is None:
+        raise RuntimeError("backward() of a Tensor that no gradient passes through; set requires_grad=True on a leaf")
+    g = seed(output, cotangent, create_graph)
+    found = pull(
+        [output.node], [g], record=create_graph, free=not (retain_graph or create_graph), on_message=on_message
+    )
+    given = {id(g)}
+    for node, gradient in found.items():
+        target = node.saved[0]() if node.saved else None
+        if target is None:
+            continue
+        gradient = conjugate(gradient)
+        if not create_graph:
+            gradient = Tensor.of(handed_out(gradient, given), None)
+        if target.grad is None:
+            target.grad = gradient
+        elif create_graph:
+            target.grad = target.grad + gradient
+        else:
+            target.grad = Tensor.of(target.grad.data + gradient.data, None)
+
+
+def seed(output: Tensor, cotangent: Any, record: bool) -> Any:
+    """The cotangent as the driver wants it: an array (a Tensor when recording) of the output's shape and dtype."""
+    if cotangent is None:
+        if output.size != 1:
+            raise ValueError(
+                f"the output has shape {output.shape}: a gradient needs a scalar; sum it, or pass a cotangent"
+            )
+        cotangent = namespace(output.data).ones(output.shape, output.dtype)
+    g = cotangent if type(cotangent) is Tensor else tensor(cotangent, dtype=output.dtype, device=output.device)
+    if g.shape != output.shape:
+        raise ValueError(f"the cotangent has shape {g.shape}, the output {output.shape}; they must be equal")
+    g = conjugate(g)
+    if g.dtype != output.dtype:
+        g = cast(g, output.dtype)
+    return g if record else g.data

@@ -1,0 +1,65 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from ..op import bilinear
+from .shape import reshape, swapaxes
+
+__all__ = [
+    "matmul",
+]
+
+# mypy: disable-error-code="no-untyped-def"
+
+
+def _as_matrices(g, a_shape, b_shape):
+    """The cotangent of a product as it would be if 1-D arguments were the matrices (1, K) and (K, 1)."""
+    if len(b_shape) == 1:
+        g = reshape(g, (*g.shape, 1))
+    if len(a_shape) == 1:
+        g = reshape(g, (*g.shape[:-1], 1, g.shape[-1]))
+    return g
+
+
+def _left(g, b, a_shape, b_shape):
+    if len(a_shape) > 1 and len(b_shape) > 1:
+        return g @ swapaxes(b, -1, -2)
+    g = _as_matrices(g, a_shape, b_shape)
+    b = reshape(b, (*b_shape, 1)) if len(b_shape) == 1 else b
+    ga = g @ swapaxes(b, -1, -2)
+    return ga if len(a_shape) > 1 else reshape(ga, (*ga.shape[:-2], ga.shape[-1]))
+
+
+def _right(g, a, a_shape, b_shape):
+    g = _as_matrices(g, a_shape, b_shape)
+    a = reshape(a, (1, *a_shape)) if len(a_shape) == 1 else a
+    gb = swapaxes(a, -1, -2) @ g
+    return gb if len(b_shape) > 1 else reshape(gb, gb.shape[:-1])
+
+
+def _rows(g, a, a_shape, b_shape):
+    """What a weight's gradient needs of one use: the rows of a and of g, when b is one matrix."""
+    if len(b_shape) != 2 or len(a_shape) < 2:
+        return None
+    return a.reshape(-1, a_shape[-1]), g.reshape(-1, b_shape[-1])
+
+
+def _sum_of_outer_products(xp, parts, shape, dtype):
+    """Σ aᵀ g over all uses as one product over all rows."""
+    if len(parts) == 1:
+        a, g = parts[0]
+    else:
+        a, g = (xp.concatenate(rows) for rows in zip(*parts, strict=True))
+    return (a.T @ g).astype(dtype, copy=False)
+
+
+def _inner_sizes(a, b):
+    if a.ndim and b.ndim and a.shape[-1] != b.shape[max(-2, -b.ndim)]:
+        return f"inner sizes {a.shape[-1]} and {b.shape[max(-2, -b.ndim)]} differ"
+    return None
+
+
+@bilinear("matmul", _left, _right, deferred={1: (_rows, _sum_of_outer_products)}, hint=_inner_sizes)
+def matmul(a, b):
+    """The matrix product over the last two axes, batched over the others, by NumPy's rules for 1-D arguments."""
+    return a @ b

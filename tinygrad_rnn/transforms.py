@@ -1,0 +1,328 @@
+"""Derivatives of functions: vjp, jvp, grad, and what follows from them. Any order, any nesting.
+
+A function's arguments are *lifted*: each floating leaf of their containers enters the graph as a fresh node. When
+someone outside differentiates too, the fresh node is tied to where the value came from, and the derivative is
+recorded in turn; so ``grad`` inside ``grad`` needs no flag. The parameters of a Module are lifted in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from . import tree
+from .autodiff import OnMessage, conjugate, pull, push, reachable, seed
+from .backend import namespace
+from .cotangent import cast, handed_out
+from .node import Node, local, recording
+from .tensor import Tensor, leaf, tensor
+
+__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+
+
+class _Trace:
+    """One run of ``f`` on lifted arguments: what every transform below starts from."""
+
+    def __init__(
+        self, f: Callable, args: Sequence[Any], argnums: Sequence[int], kwargs: dict, create_graph: bool | None
+    ) -> None:
+        frame = local.frame
+        self.was_recording, self.create_graph = frame.recording, create_graph
+        linked = bool(create_graph) or frame.depth > 0
+        self.primals: list[Node | None] = []  # one per leaf of the chosen arguments; None: not differentiable
+        self.structures: list[tuple[Any, int]] = []
+        swapped: list[tuple[Tensor, Node]] = []
+        lifted_args = list(args)
+        for at in argnums:
+            parameters = {id(p) for module in _modules(args[at]) for p in module.parameters_by_path().values()}
+            values, structure = tree.flatten(args[at])
+            self.structures.append((structure, len(values)))
+            lifted = []
+            for value in values:
+                if id(value) in parameters:
+                    if linked:
+                        swapped.append((value, value.node))
+                        value.node = _tie(value).node
+                else:
+                    value = _lift(value, linked)
+                lifted.append(value)
+                self.primals.append(value.node if type(value) is Tensor else None)
+            lifted_args[at] = _insert(args[at], iter(lifted))
+        frame.depth += 1
+        try:
+            if not any(self.primals):
+                raise TypeError("nothing to differentiate: the arguments hold no floating Tensor, array or number")
+            with recording(True):
+                self.out = f(*lifted_args, **kwargs)
+        finally:
+            frame.depth -= 1
+            for parameter, node in swapped:
+                parameter.node = node
+        outputs, self.out_structure = tree.flatten(self.out)
+        self.outputs = [o if type(o) is Tensor else tensor(o) for o in outputs]
+        self.roots = [o.node for o in self.outputs]
+
+    def record(self) -> bool:
+        """Whether the derivative must be recorded itself: its graph reaches a leaf that is not its own primal."""
+        if self.create_graph is not None:
+            return self.create_graph
+        own = set(self.primals)
+        return self.was_recording and any(n.op.kind == "leaf" and n not in own for n in reachable(self.roots))
+
+    def value(self) -> Any:
+        """The output; free of the graph unless someone outside differentiates it."""
+        if self.record():
+            return self.out
+        return tree.unflatten(self.out_structure, [Tensor.of(o.data, None) for o in self.outputs])
+
+    def pullback(self, cotangent: Any = None, *, on_message: OnMessage | None = None) -> tuple[Any, ...]:
+        """The gradients of the chosen arguments, one container each."""
+        given, structure = tree.flatten(cotangent)
+        if cotangent is not None and repr(structure) != repr(self.out_structure):
+            raise ValueError(f"the cotangent is built as {structure}, the output as {self.out_structure}")
+        record = self.record()
+        seeds = [
+            seed(o, c, record) for o, c in zip(self.outputs, given or [None] * len(self.outputs), strict=True)
+        ]
+        wrt = [node for node in self.primals if node is not None]
+        found = pull(self.roots, seeds, wrt=wrt, record=record, on_message=on_message)
+        taken = {id(s) for s in seeds}
+        gradients: list[Any] = []
+        for node in self.primals:
+            if node is None:
+                gradients.append(None)
+            elif node not in found:
+                like = self.outputs[0].data
+                gradients.append(Tensor.of(namespace(like).zeros(node.shape, node.dtype), None))
+            else:
+                g = conjugate(found[node])
+                gradients.append(g if record else Tensor.of(handed_out(g, taken), None))
+        return self._arrange(gradients)
+
+    def pushforward(self, tangents: Sequence[Any]) -> Any:
+        """The tangent of the output, from one container of tangents per chosen argument."""
+        record = self.record()
+        moving: dict[Node, Any] = {}
+        given = [leaf for container in tangents for leaf in _tangent_leaves(container)]
+        if len(given) != len(self.primals):
+            raise ValueError(f"got {len(given)} tangents for {len(self.primals)} primals; their containers must match")
+        for node, t in zip(self.primals, given, strict=True):
+            if node is None or t is None:
+                continue
+            t = t if type(t) is Tensor else tensor(t)
+            if t.shape != node.shape:
+                raise ValueError(f"a tangent has shape {t.shape}, its primal {node.shape}; they must be equal")
+            if t.dtype != node.dtype:
+                t = cast(t, node.dtype)
+            moving[node] = t if record else t.data
+        results = []
+        for o, t in zip(self.outputs, push(self.roots, moving, record=record), strict=True):
+            if t is None:
+                t = namespace(o.data).zeros(o.shape, o.dtype)
+            results.append(t if type(t) is Tensor else Tensor.of(handed_out(t, set()), None))
+        return tree.unflatten(self.out_structure, results)
+
+    def _arrange(self, values: list[Any]) -> tuple[Any, ...]:
+        arranged, start = [], 0
+        for structure, count in self.structures:
+            arranged.append(tree.unflatten(structure, values[start : start + count]))
+            start += count
+        return tuple(arranged)
+
+
+def _modules(container: Any) -> Iterator[Any]:
+    if hasattr(container, "parameters_by_path"):
+        yield container
+    elif isinstance(container, dict | list | tuple):
+        for value in container.values() if isinstance(container, dict) else container:
+            yield from _modules(value)
+
+
+def _tie(value: Tensor) -> Tensor:
+    from .ops.shape import alias
+
+    with recording(True):
+        return alias(value)
+
+
+def _lift(value: Any, linked: bool) -> Any:
+    if type(value) is not Tensor:
+        if not hasattr(value, "dtype") and not isinstance(value, float | complex):
+            return value  # integers, strings, …: passed on as they are
+        value = tensor(value)
+    if value.dtype.kind not in "fc":
+        return value
+    if value.node is not None and (linked or not value.is_leaf):
+        return _tie(value)
+    fresh = Tensor.of(value.data, None)
+    fresh.name = value.name
+    fresh.node = leaf(fresh)
+    return fresh
+
+
+def _insert(container: Any, values: Iterator[Any]) -> Any:
+    """The container with its leaves replaced; a Module stays itself (its parameters were lifted in place)."""
+    if container is None:
+        return None
+    if hasattr(container, "parameters_by_path"):
+        for _ in container.parameters_by_path():
+            next(values)
+        return container
+    if isinstance(container, dict):
+        return {key: _insert(value, values) for key, value in container.items()}
+    if isinstance(container, list | tuple):
+        inserted = [_insert(value, values) for value in container]
+        return type(container)(*inserted) if hasattr(container, "_fields") else type(container)(inserted)
+    return next(values)
+
+
+def _tangent_leaves(container: Any) -> list[Any]:
+    return tree.leaves(container) if container is not None else [None]
+
+
+def _chosen(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    return (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+
+def vjp(f: Callable, *primals: Any, create_graph: bool | None = None) -> tuple[Any, Callable[..., tuple[Any, ...]]]:
+    """``f(*primals)`` and its pullback: cotangent of the output → tuple of cotangents of the primals, ``v ↦ vᵀ ∂f/∂x``.
+
+    The pullback can be called again, and takes ``on_message=callback`` to watch every edge.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, pullback = tg.vjp(tg.sin, tg.tensor(0.0))
+    >>> pullback(2.0)
+    (tensor(2.),)
+    """
+    trace = _Trace(f, primals, range(len(primals)), {}, create_graph)
+    return trace.value(), trace.pullback
+
+
+def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """``f(*primals)`` and the directional derivative ``∂f/∂x · v`` along the tangents.
+
+    The walk reads recorded nodes, so it needs the memory of a backward pass.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.jvp(lambda x: x * x, (tg.tensor(3.0),), (1.0,))
+    (tensor(9.), tensor(6.))
+    """
+    trace = _Trace(f, primals, range(len(primals)), {}, None)
+    return trace.value(), trace.pushforward(tangents)
+
+
+def value_and_grad(
+    f: Callable,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    create_graph: bool | None = None,
+    on_message: OnMessage | None = None,
+) -> Callable[..., tuple[Any, Any]]:
+    """The function that returns ``f(…)``, a scalar, and its gradient with respect to the arguments ``argnums``.
+
+    The gradient has the structure of the argument; that of a Module is a dict keyed by parameter path. With
+    ``has_aux`` f returns ``(scalar, anything)``. ``create_graph`` forces the gradient to be recorded (or not); left
+    alone, it is when the derivative depends on something outside that requires gradients.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.value_and_grad(lambda p: (p["w"] * p["w"]).sum())({"w": tg.tensor([1.0, 2.0])})
+    (tensor(5.), {'w': tensor([2., 4.])})
+    """
+    chosen = _chosen(argnums)
+
+    def run(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        aux: list[Any] = []
+
+        def scalar(*inner: Any, **named: Any) -> Any:
+            out = f(*inner, **named)
+            if has_aux:
+                out, extra = out
+                aux.append(extra)
+            return out
+
+        trace = _Trace(scalar, args, chosen, kwargs, create_graph)
+        gradients = trace.pullback(on_message=on_message)
+        value = (trace.value(), *aux) if has_aux else trace.value()
+        return value, gradients[0] if isinstance(argnums, int) else gradients
+
+    return run
+
+
+def grad(
+    f: Callable,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    create_graph: bool | None = None,
+    on_message: OnMessage | None = None,
+) -> Callable[..., Any]:
+    """The function that returns the gradient of the scalar function ``f``; with ``has_aux`` also what f adds.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.grad(tg.grad(lambda x: x**3))(tg.tensor(2.0))
+    tensor(12.)
+    """
+    both = value_and_grad(f, argnums, has_aux=has_aux, create_graph=create_graph, on_message=on_message)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return run
+
+
+def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of the scalar function ``f`` times a vector, ``∂²f/∂x² · v``, forward over reverse.
+
+    One container per primal, alone when there is one. Costs a small multiple of the gradient (Pearlmutter 1994).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.hvp(lambda x: (x**3).sum(), (tg.tensor([1.0, 2.0]),), (tg.tensor([1.0, 1.0]),))
+    tensor([ 6., 12.])
+    """
+    gradient = grad(f, tuple(range(len(primals))), create_graph=True)
+    _, tangent = jvp(lambda *args: gradient(*args), primals, tangents)
+    return tangent[0] if len(primals) == 1 else tangent
+
+
+def jacobian(f: Callable, argnum: int = 0) -> Callable[..., Tensor]:
+    """The function that returns ``∂f/∂x`` for one array in, one array out: shape ``(*out.shape, *x.shape)``.
+
+    One pullback per entry of the output.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.jacobian(lambda x: x * x)(tg.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+
+    def run(*args: Any) -> Tensor:
+        from .ops.shape import reshape, stack
+
+        trace = _Trace(f, args, (argnum,), {}, None)
+        if len(trace.outputs) != 1 or len(trace.primals) != 1:
+            raise TypeError("jacobian takes a function of one array that returns one array; use vjp for containers")
+        out = trace.outputs[0]
+        rows = []
+        for i in range(out.size):
+            unit = namespace(out.data).zeros(out.size, out.dtype)
+            unit[i] = 1
+            rows.append(trace.pullback(Tensor.of(unit.reshape(out.shape), None))[0])
+        shape = rows[0].shape if rows else tensor(args[argnum]).shape
+        if not rows:
+            return Tensor.of(namespace(out.data).zeros(out.shape + shape, out.dtype), None)
+        return reshape(stack(rows), (*out.shape, *shape))
+
+    return run
+
+
+def hessian(f: Callable, argnum: int = 0) -> Callable[..., Tensor]:
+    """The function that returns ``∂²f/∂x²`` of a scalar function of one array: shape ``(*x.shape, *x.shape)``.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.hessian(lambda x: x[0] * x[0] * x[1])(tg.tensor([1.0, 2.0]))
+    tensor([[4., 2.],
+            [2., 0.]])
+    """
+    return jacobian(grad(f, argnum), argnum)
