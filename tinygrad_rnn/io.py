@@ -50,7 +50,7 @@ def save(path: str | os.PathLike[str], tree: Any, *, metadata: Mapping[str, str]
     header = dict(metadata or {})
     for key, text in header.items():
         if type(key) is not str or type(text) is not str or key == _TREE:
-            raise TypeError(f"metadata[{key!r}] = {text!r} is not a pair of free strings; put other values into the tree")
+            raise TypeError(f"metadata[{key!r}] = {text!r} is not a pair of free strings; put others into the tree")
     arrays: dict[str, np.ndarray] = {}
     header[_TREE] = json.dumps(_encode(tree, (), arrays))
     atomic_write(path, pack(arrays, header))
@@ -66,7 +66,7 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu") -> Any:
         return {name: to_device(array, device) for name, array in arrays.items()}
     try:
         return _decode(json.loads(header[_TREE]), arrays, device)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(_corrupt(path, f"its structure names what is not there: {error}")) from error
 
 
@@ -89,11 +89,13 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except OSError as error:
+    except BaseException as error:
+        with suppress(OSError):  # there may be none yet
+            beside.unlink()
+        if not isinstance(error, OSError):
+            raise
         advice = _ADVICE.get(error.errno or 0, "choose a place that can be written")
         raise OSError(error.errno, f"{error.strerror}; {advice}; nothing was changed", os.fspath(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
     if os.name == "posix":
         folder = os.open(target.parent, os.O_RDONLY)
         with suppress(OSError):  # not every file system syncs folders; the new content is complete either way
@@ -110,7 +112,7 @@ def _encode(node: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray]) -> 
     if isinstance(node, dict):
         for key in node:
             if type(key) is not str:
-                raise TypeError(f"key {key!r} {_at(path)} is not a string; a checkpoint needs strings, str({key!r}) say")
+                raise TypeError(f"key {key!r} {_at(path)} is not a string; save str({key!r})")
         return {"dict": {key: _encode(value, path + (key,), arrays) for key, value in node.items()}}
     if type(node) in (list, tuple):
         return {type(node).__name__: [_encode(value, path + (str(i),), arrays) for i, value in enumerate(node)]}
@@ -168,7 +170,7 @@ def _read(path: str | os.PathLike[str], *, with_arrays: bool) -> tuple[dict[str,
     except SafetensorError as error:
         raise ValueError(_corrupt(path, str(error))) from error
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"{os.fspath(path)} holds a dtype that NumPy lacks ({error}); convert it to float32") from error
+        raise ValueError(f"{os.fspath(path)} holds a dtype that NumPy lacks ({error}); convert it first") from error
 
 
 def _corrupt(path: str | os.PathLike[str], reason: str) -> str:
