@@ -9,11 +9,15 @@ tensor([0.42  , 0.0707])
 
 from . import nn, ops, optim, random, tree
 from .backend import from_dlpack
+from .checkpoint import checkpoint
+from .debug import detect_anomaly
+from .graph import Graph
 from .node import no_grad, scope, steps
 from .op import bilinear, constant, elementwise, linear, primitive
 from .ops.elementwise import *  # noqa: F403
 from .ops.flow import detach, tap
 from .ops.linalg import *  # noqa: F403
 from .ops.shape import *  # noqa: F403
+from .scan import scan
 from .tensor import Tensor, tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

@@ -75,6 +75,8 @@ def pull(
     owned: set[Node] = set()  # whose sum is an array of our own: the first contribution is borrowed, not copied
     found: dict[Node, Any] = {}
     frame = local.frame
+    if frame.watch is not None:
+        on_message = frame.watch.watch(on_message)
     before, scope_before = frame.recording, frame.scope
     frame.recording = record
 

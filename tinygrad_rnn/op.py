@@ -99,7 +99,7 @@ class Op:
                 value = value if parent is None else Tensor.of(value, parent)
             elif slot == self.variadic:
                 parents = node.inputs[len(self.args) :]
-                value = tuple(v if n is None else Tensor.of(v, n) for v, n in zip(value, parents, strict=True))
+                value = tuple(v if n is None or v is None else Tensor.of(v, n) for v, n in zip(value, parents, strict=True))
             attached.append(value)
         return tuple(attached)
 
@@ -212,7 +212,7 @@ def _function(op: Op) -> Callable[..., Any]:
     names: dict[str, Any] = {
         **defaults, "_op": op, "_forward": op.forward, "_Tensor": Tensor, "_Node": Node, "_new": object.__new__,
         "_arrays": ARRAY_TYPES, "_namespaces": NAMESPACES, "_namespace": namespace, "_numpy": np, "_local": local,
-        "_next_seq": next_seq, "_no_params": NO_PARAMS, "_explain": explain, "_picks": _picks,
+        "_next_seq": next_seq, "_no_params": NO_PARAMS, "_explain": explain, "_picks": picks,
         "_shapes": lambda xs: tuple([np.shape(x) for x in xs]), "_dtypes": lambda xs: tuple([x.dtype for x in xs]),
     }  # fmt: skip
     exec(code, names)
@@ -237,7 +237,7 @@ def _saved(op: Op, slot: str) -> str:
     return f"{value} if {' or '.join(f'_n_{op.args[i]} is not None' for i in readers)} else None"
 
 
-def _picks(outputs: tuple, node: Node | None) -> tuple[Tensor, ...]:
+def picks(outputs: tuple, node: Node | None) -> tuple[Tensor, ...]:
     """The outputs of a tuple-valued node, each with a ``pick`` node of its own."""
     if node is None:
         return tuple(Tensor.of(x, None) for x in outputs)

@@ -1,0 +1,90 @@
+"""Anomaly mode: the op, the scope and the source line that first made a NaN, forward or backward."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .autodiff import Edge
+from .backend import namespace
+from .cotangent import Deferred
+from .node import local
+from .op import Op
+from .tensor import Tensor
+
+__all__ = ["detect_anomaly"]
+
+_HERE = str(Path(__file__).parent)
+
+
+def _line() -> str:
+    """The innermost source line outside the engine."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and (frame.f_code.co_filename.startswith((_HERE, "<op "))):
+        frame = frame.f_back
+    return "an unknown line" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _has_nan(array: Any) -> bool:
+    if isinstance(array, tuple | list):
+        return any(_has_nan(a) for a in array)
+    if isinstance(array, Tensor):
+        array = array.data
+    return hasattr(array, "dtype") and array.dtype.kind in "fc" and bool(namespace(array).isnan(array).any())
+
+
+class _Anomaly:
+    """Called after every op; remembers where each node was made, for the way back."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, str] = {}
+
+    def __call__(self, op: Op, arguments: tuple, output: Any) -> None:
+        outputs = output if isinstance(output, tuple) else (output,)
+        line = _line()
+        for t in outputs:
+            if t.node is not None:
+                self.lines[t.node.seq] = line
+        if _has_nan(outputs):
+            place = f" at {local.frame.scope}" if local.frame.scope else ""
+            cause = "one of its arguments already holds NaN" if _has_nan(arguments) else "its arguments hold none"
+            raise FloatingPointError(f"NaN from `{op.name}`{place}, {line}; {cause}")
+
+    def watch(self, callback: Callable | None) -> Callable:
+        """The callback for the backward driver: look at each message, then pass it on."""
+
+        def check(edge: Edge, message: Any) -> None:
+            if _has_nan(message.value() if isinstance(message, Deferred) else message):
+                node = edge.child
+                line = self.lines.get(node.seq, "a line run outside anomaly mode")
+                raise FloatingPointError(
+                    f"NaN in the gradient that `{node.op.name}`{node.place()} sends to its argument {edge.index}; "
+                    f"the op was called at {line}"
+                )
+            if callback is not None:
+                callback(edge, message)
+
+        return check
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Inside, the first op whose value or gradient holds a NaN raises FloatingPointError and says where it was called.
+
+    Slow: every array is looked at.
+
+    >>> import tinygrad_rnn as tg
+    >>> with detect_anomaly():
+    ...     tg.log(tg.tensor(-1.0))
+    Traceback (most recent call last):
+    FloatingPointError: NaN from `log`, <doctest tinygrad_rnn.debug.detect_anomaly[1]>:2; its arguments hold none
+    """
+    frame = local.frame
+    before, frame.watch = frame.watch, _Anomaly()
+    try:
+        yield
+    finally:
+        frame.watch = before

@@ -1,0 +1,85 @@
+"""The plain executor: a Python loop over time that records every op of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..backend import device_of, to_device, to_host
+from ..node import scope
+from ..ops.elementwise import where
+from ..ops.shape import unstack
+from ..tensor import Tensor, tensor
+
+__all__ = ["run_eager", "time_length"]
+
+
+def time_length(xs: Any, length: int | None) -> int:
+    """The number of steps: the first size of every array in xs, or ``length``. Raises ValueError when they differ."""
+    sizes = {x.shape[0] if x.shape else None for x in tree.leaves(xs)}
+    if length is not None:
+        sizes.add(length)
+    if len(sizes) != 1 or None in sizes:
+        shapes = [x.shape for x in tree.leaves(xs)]
+        raise ValueError(f"scan: xs of shapes {shapes} and length={length} do not agree on one number of steps")
+    total = sizes.pop()
+    if total == 0:
+        raise ValueError("scan: the sequence has no steps; give it at least one")
+    return total
+
+
+def run_eager(
+    step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, total: int, lengths: Any, reverse: bool
+) -> tuple[Any, list[Any]]:
+    """The last carry and the outputs in order of time."""
+    series, structure = tree.flatten(xs)
+    series = [x if type(x) is Tensor else tensor(x) for x in series]
+    valid, full = None, total
+    if lengths is not None:
+        host = check_lengths(lengths, series, total)
+        full = int(host.min())  # before this step every row is valid and nothing needs selecting
+        mask = np.arange(total)[:, None] < host
+        device = device_of(series[0].data)
+        valid = [to_device(row, device) for row in mask]
+        whole = to_device(mask, device)
+        series = [where(_wide(whole, x.ndim), x, 0) for x in series]
+    columns = [unstack(x) for x in series]
+    _, carry_structure = tree.flatten(init)
+    described = repr(carry_structure)
+    carry, ys = init, [None] * total
+    for t in range(total - 1, -1, -1) if reverse else range(total):
+        with scope("time", index=t):
+            x = tree.unflatten(structure, [column[t] for column in columns])
+            new, y = step(carry, x)
+            if type(new) is not type(carry) and repr(tree.flatten(new)[1]) != described:
+                raise ValueError(
+                    f"scan at t={t}: the step returned a carry built as {tree.flatten(new)[1]}, "
+                    f"but was given {carry_structure}"
+                )
+            if valid is not None and t >= full:
+                row = valid[t]
+                new = tree.map(lambda a, b, row=row: where(_wide(row, a.ndim), a, b), new, carry)
+                y = tree.map(lambda a, row=row: where(_wide(row, a.ndim), a, 0), y)
+            carry, ys[t] = new, y
+    return carry, ys
+
+
+def _wide(mask: Any, ndim: int) -> Any:
+    """The mask with axes of size 1 behind it, to select whole rows."""
+    return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
+
+
+def check_lengths(lengths: Any, series: list[Tensor], total: int) -> np.ndarray:
+    """The lengths as integers on the host. Raises ValueError when they do not fit xs."""
+    host = to_host(lengths.data if type(lengths) is Tensor else np.asarray(lengths))
+    if not series or series[0].ndim < 2:
+        raise ValueError("scan: lengths need xs with a batch axis, (T, B, …)")
+    batch = series[0].shape[1]
+    if host.shape != (batch,) or host.dtype.kind not in "iu":
+        raise ValueError(f"scan: lengths {host.tolist()} are not {batch} integers, one for each row of xs (T, B, …)")
+    if host.min() < 0 or host.max() > total:
+        raise ValueError(f"scan: lengths {host.tolist()} do not lie in 0 … {total}, the number of steps in xs")
+    return host
