@@ -63,5 +63,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput"):  # xdist: the workers' reports reach the controller
-        session.config.cache.set(_SKIPPED, sorted(_skipped))
+    cache = getattr(session.config, "cache", None)  # none with -p no:cacheprovider
+    if cache and not hasattr(session.config, "workerinput"):  # xdist: the workers' reports reach the controller
+        cache.set(_SKIPPED, sorted(_skipped))

@@ -34,7 +34,8 @@ MISSING = {
         timedelta64 typecodes unstack vecdot vecmat void""".split(),
     "linalg": "diagonal matrix_norm multi_dot outer svdvals tensordot trace vecdot vector_norm".split(),
     "fft": [],
-    "ndarray": "__array_namespace__ __contains__ __imatmul__ __index__ ctypes getfield resize setfield setflags to_device".split(),
+    "ndarray": """__array_namespace__ __contains__ __imatmul__ __index__ ctypes getfield resize setfield setflags
+        to_device""".split(),
 }
 NO_KEYWORD = {"correction", "device", "initial", "like", "stable", "subok", "where"}
 HIDDEN = {"__array_interface__", "__array_struct__", "__buffer__", "data", "flat"}  # ways into NumPy's memory
@@ -138,7 +139,7 @@ class ndarray:
         return _device(self._host[_index(index, self.shape)[0]])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if not isinstance(value, ndarray | SCALARS):
+        if not isinstance(value, (ndarray, *SCALARS)):
             raise TypeError(f"assign a device array or a scalar, not {type(value).__name__}")
         places, repeats = _index(index, self.shape)
         if repeats and isinstance(value, ndarray):
@@ -180,7 +181,7 @@ def _operator(name: str) -> Any:
     in_place = name[:3] == "__i" and name != "__invert__"
 
     def operator(self: ndarray, *others: Any) -> Any:
-        if not all(isinstance(other, ndarray | SCALARS | np.ndarray) for other in others):
+        if not all(isinstance(other, (ndarray, np.ndarray, *SCALARS)) for other in others):
             return NotImplemented
         result = _call(method, (self, *others), {})
         return self if in_place else result
