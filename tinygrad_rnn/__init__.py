@@ -14,10 +14,10 @@ from .debug import detect_anomaly
 from .graph import Graph
 from .node import no_grad, scope, steps
 from .op import bilinear, constant, elementwise, linear, primitive
-from .ops.elementwise import *  # noqa: F403
+from .ops.elementwise import *
 from .ops.flow import detach, tap
-from .ops.linalg import *  # noqa: F403
-from .ops.shape import *  # noqa: F403
+from .ops.linalg import *
+from .ops.shape import *
 from .scan import scan
-from .tensor import Tensor, tensor
+from .tensor import Tensor, ones, tensor, zeros
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

@@ -26,11 +26,11 @@ __all__ = ["Edge", "backward", "pull", "push", "reachable"]
 
 
 class Edge(NamedTuple):
-    """Where a message passes: from ``child`` (the op that used a value) to ``parent``, its argument ``index``."""
+    """Where a message passes: from ``child`` (the op that used a value) to ``parent``, which was its ``argument``."""
 
     child: Node
     parent: Node
-    index: int
+    argument: int
 
 
 OnMessage = Callable[[Edge, Any], None]
@@ -155,7 +155,7 @@ def pull(
                     else:
                         arrive(parent, Deferred(xp, parent.shape, parent.dtype).defer(op, i, part))
                     continue
-                contribution = rules[i](g, saved, params)  # type: ignore[misc]
+                contribution = rules[i](g, saved, params)
                 if contribution is None:
                     continue
                 if contribution.shape != parent.shape or contribution.dtype != parent.dtype:
@@ -184,7 +184,8 @@ def push(roots: Sequence[Node | None], tangents: dict[Node, Any], *, record: boo
             if all(t is None for t in arriving):
                 continue
             if node.op is PICK:
-                t = arriving[0][node.params["index"]]  # type: ignore[index]
+                whole: Any = arriving[0]
+                t = whole[node.params["index"]]
                 if t is not None:
                     moving[node] = t
                 continue

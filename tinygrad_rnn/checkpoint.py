@@ -23,7 +23,7 @@ class _Replay(NamedTuple):
     constants: dict[int, Any]  # leaves that are no Tensors, by place
     captured: tuple[Node, ...]  # nodes made earlier that the function reads besides its arguments
 
-    def run(self, arguments: tuple) -> tuple[list[Node], list[Node | None]]:
+    def run(self, arguments: tuple) -> tuple[list[Any], list[Any]]:
         """The nodes of the lifted arguments and of the outputs, recorded anew."""
         lifted = [_fresh(a) for a in arguments if a is not None]
         values = iter(lifted)
@@ -94,9 +94,10 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         start = next_seq()
         lifted = [_fresh(t.data) for t in tensors]
         given = iter(lifted)
-        out = f(*tree.unflatten(structure, [constants[i] if i in constants else next(given) for i in range(len(values))]))
+        filled = [constants[i] if i in constants else next(given) for i in range(len(values))]
+        out = f(*tree.unflatten(structure, filled))
         outputs, out_structure = tree.flatten(out)
-        captured = tuple(node for node in _boundary([o.node for o in outputs], start))
+        captured = tuple(_boundary([o.node for o in outputs], start))
         inputs = (*(t.node for t in tensors), *captured)
         if all(node is None for node in inputs):
             return tree.unflatten(out_structure, [Tensor.of(o.data, None) for o in outputs])

@@ -52,7 +52,7 @@ class Deferred:
         for (op, argument), parts in self.parts.items():
             combined = op.deferred[argument][1](self.xp, parts, self.shape, self.dtype)
             total = combined if total is None else total + combined
-        return total
+        return total if total.dtype == self.dtype else cast(total, self.dtype)
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -61,7 +61,7 @@ class _Anomaly:
                 node = edge.child
                 line = self.lines.get(node.seq, "a line run outside anomaly mode")
                 raise FloatingPointError(
-                    f"NaN in the gradient that `{node.op.name}`{node.place()} sends to its argument {edge.index}; "
+                    f"NaN in the gradient that `{node.op.name}`{node.place()} sends to its argument {edge.argument}; "
                     f"the op was called at {line}"
                 )
             if callback is not None:

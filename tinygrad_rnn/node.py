@@ -121,7 +121,7 @@ class Node:
 
     __slots__ = ("__weakref__", "dtype", "inputs", "op", "params", "saved", "scope", "seq", "shape")
 
-    def __init__(self, op, params, inputs, saved, seq, scope, shape, dtype):  # type: ignore[no-untyped-def]
+    def __init__(self, op, params, inputs, saved, seq, scope, shape, dtype):
         self.op = op
         self.params = params
         self.inputs = inputs

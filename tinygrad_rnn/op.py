@@ -60,7 +60,7 @@ class Op:
 
     @property
     def all_args(self) -> list[str]:
-        return self.args + [self.variadic] * (self.variadic is not None)
+        return self.args if self.variadic is None else [*self.args, self.variadic]
 
     def save(self, slot: str, argument: int) -> int:
         """Plan to keep ``slot`` whenever ``argument`` is differentiated; its place in ``Node.saved``."""
@@ -98,8 +98,8 @@ class Op:
                 parent = node.inputs[self.args.index(slot)]
                 value = value if parent is None else Tensor.of(value, parent)
             elif slot == self.variadic:
-                parents = node.inputs[len(self.args) :]
-                value = tuple(v if n is None or v is None else Tensor.of(v, n) for v, n in zip(value, parents, strict=True))
+                pairs = zip(value, node.inputs[len(self.args) :], strict=True)
+                value = tuple(v if n is None or v is None else Tensor.of(v, n) for v, n in pairs)
             attached.append(value)
         return tuple(attached)
 
@@ -135,7 +135,7 @@ def explain(op: Op, error: Exception, values: tuple) -> Exception:
     """The error that a user sees when a forward function fails: the op, the place, the shapes and the cause."""
     flat = [v for value in values for v in (value if type(value) is tuple else (value,))]
     shown = ", ".join(f"{v.shape} {v.dtype}" if hasattr(v, "dtype") else repr(v)[:60] for v in flat)
-    modules = {NAMESPACES.get(type(v)) for v in flat} - {None}
+    modules = {module for v in flat if (module := NAMESPACES.get(type(v)))}
     cause = str(error)
     if len(modules) > 1:
         names = " and ".join(sorted(m.__name__ for m in modules))

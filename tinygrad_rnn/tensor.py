@@ -13,7 +13,7 @@ import numpy as np
 from .backend import ARRAY_TYPES, NAMESPACES, device_of, to_device, to_host
 from .node import Node, local, next_seq
 
-__all__ = ["Tensor", "tensor"]
+__all__ = ["Tensor", "ones", "tensor", "zeros"]
 
 _INEXACT = "fc"
 
@@ -224,3 +224,21 @@ def tensor(
     if device is not None:
         data = to_device(data, device)
     return Tensor(data, requires_grad=requires_grad, name=name)
+
+
+def zeros(shape: Any, *, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A Tensor of zeros.
+
+    >>> zeros(2)
+    tensor([0., 0.])
+    """
+    return Tensor(to_device(np.zeros(shape, dtype), device), requires_grad=requires_grad)
+
+
+def ones(shape: Any, *, dtype: Any = "float32", device: str = "cpu", requires_grad: bool = False) -> Tensor:
+    """A Tensor of ones.
+
+    >>> ones((1, 2))
+    tensor([[1., 1.]])
+    """
+    return Tensor(to_device(np.ones(shape, dtype), device), requires_grad=requires_grad)

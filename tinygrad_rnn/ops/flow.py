@@ -43,7 +43,7 @@ def _shown(g: Any, fn: Callable[[Any], Any]) -> Any:
 
 
 @linear("tap", _shown)
-def _tap(x, *, fn):  # type: ignore[no-untyped-def]
+def _tap(x, *, fn):
     return x
 
 

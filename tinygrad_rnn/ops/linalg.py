@@ -50,7 +50,7 @@ def _sum_of_outer_products(xp, parts, shape, dtype):
         a, g = parts[0]
     else:
         a, g = (xp.concatenate(rows) for rows in zip(*parts, strict=True))
-    return (a.T @ g).astype(dtype, copy=False)
+    return a.T @ g
 
 
 def _inner_sizes(a, b):

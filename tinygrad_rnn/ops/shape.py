@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,7 @@ def _filled(g: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:
 def _split(x, *, cuts, axis):
     before = (slice(None),) * (axis % x.ndim)
     edges = (0, *cuts, x.shape[axis])
-    return tuple([x[(*before, slice(a, b))] for a, b in zip(edges, edges[1:], strict=False)])
+    return tuple([x[(*before, slice(a, b))] for a, b in pairwise(edges)])
 
 
 def split(x, parts, axis=-1):

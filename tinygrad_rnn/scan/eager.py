@@ -19,10 +19,10 @@ __all__ = ["run_eager", "time_length"]
 
 def time_length(xs: Any, length: int | None) -> int:
     """The number of steps: the first size of every array in xs, or ``length``. Raises ValueError when they differ."""
-    sizes = {x.shape[0] if x.shape else None for x in tree.leaves(xs)}
+    sizes: set[int] = {x.shape[0] if x.shape else -1 for x in tree.leaves(xs)}
     if length is not None:
         sizes.add(length)
-    if len(sizes) != 1 or None in sizes:
+    if len(sizes) != 1 or -1 in sizes:
         shapes = [x.shape for x in tree.leaves(xs)]
         raise ValueError(f"scan: xs of shapes {shapes} and length={length} do not agree on one number of steps")
     total = sizes.pop()

@@ -1,0 +1,186 @@
+"""grad, vjp, jvp, hvp, jacobian, hessian: values, nesting, containers, modules."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+
+
+class Pair(NamedTuple):
+    a: object
+    b: object
+
+
+class Net:
+    """A module as the transforms see one: a container of trainable Tensors by path."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.w = tg.tensor(rng.standard_normal((3, 3)), requires_grad=True)
+        self.b = tg.tensor(rng.standard_normal(3), requires_grad=True)
+
+    def parameters_by_path(self):
+        return {"w": self.w, "b": self.b}
+
+    def __call__(self, x):
+        return tg.tanh(x @ self.w + self.b)
+
+
+X = np.random.default_rng(5).standard_normal((4, 3))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_grad_nests_to_any_order(order):
+    f = tg.sin
+    for _ in range(order):
+        f = tg.grad(f)
+    expected = [np.sin, np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x)][order % 4]
+    assert f(np.float64(0.7)).item() == pytest.approx(expected(0.7), abs=1e-14)
+
+
+def test_the_structure_of_a_gradient_is_that_of_its_argument():
+    f = lambda p: (p["x"].a * p["x"].b).sum() + p["y"][0] ** 2  # noqa: E731
+    g = tg.grad(f)({"x": Pair(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])), "y": (5.0, None)})
+    assert isinstance(g["x"], Pair) and g["x"].a.tolist() == [3, 4] and g["x"].b.tolist() == [1, 2]
+    assert g["y"][0].item() == 10 and g["y"][1] is None
+
+
+def test_grad_leaves_the_grad_fields_alone_and_the_arguments_unchanged():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    node = x.node
+    tg.grad(lambda x: (x * x).sum())(x)
+    assert x.grad is None and x.node is node
+
+
+def test_argnums_choose_the_arguments():
+    f = lambda a, b: a * b * b  # noqa: E731
+    assert tg.grad(f, 1)(2.0, 3.0).item() == 12
+    assert [g.item() for g in tg.grad(f, (0, 1))(2.0, 3.0)] == [9, 12]
+
+
+def test_has_aux_returns_what_the_function_adds():
+    (value, aux), gradient = tg.value_and_grad(lambda x: (x * x, "extra"), has_aux=True)(3.0)
+    assert (value.item(), aux, gradient.item()) == (9, "extra", 6)
+
+
+def test_the_gradient_of_a_module_is_a_dict_by_path():
+    net = Net()
+    g = tg.grad(lambda m: m(X).sum())(net)
+    assert set(g) == {"w", "b"} and g["w"].shape == (3, 3) and not g["w"].requires_grad
+    net(X).sum().backward()
+    np.testing.assert_allclose(g["w"].numpy(), net.w.grad.numpy())
+
+
+def test_a_module_inside_a_container_is_differentiated_too():
+    net = Net()
+    g = tg.grad(lambda p: (p["net"](X) * p["scale"]).sum())({"net": net, "scale": 2.0})
+    assert g["net"]["b"].shape == (3,)
+    assert g["scale"].item() == pytest.approx(net(X).sum().item(), rel=1e-6)
+
+
+def test_nested_gradients_of_a_module_lose_nothing():
+    net = Net()
+
+    def penalty(m):
+        g = tg.grad(lambda m: (m(X) ** 2).sum())(m)
+        return (g["w"] * g["w"]).sum() + (g["b"] * g["b"]).sum()
+
+    gradient = tg.grad(penalty)(net)["w"].numpy()
+    eps = 1e-6
+    direction = np.random.default_rng(1).standard_normal((3, 3))
+    original = net.w.data
+    values = []
+    for sign in (1, -1):
+        net.w.data = original + sign * eps * direction
+        values.append(penalty(net).item())
+    net.w.data = original
+    assert (gradient * direction).sum() == pytest.approx((values[0] - values[1]) / (2 * eps), rel=1e-6)
+
+
+def test_a_gradient_inside_a_loss_reaches_the_closed_over_weights():
+    w = tg.tensor(np.array([2.0, 3.0]), requires_grad=True)
+    slope = tg.grad(lambda x: (w * x * x).sum())(tg.tensor(np.array([1.0, 1.0])))
+    (slope * slope).sum().backward()
+    np.testing.assert_allclose(w.grad.numpy(), [16.0, 24.0])  # slope = 2wx, d/dw Σ(2wx)² = 8wx²
+
+
+def test_a_first_order_gradient_is_not_recorded():
+    assert not tg.grad(lambda x: x * x)(3.0).requires_grad
+
+
+def test_perturbations_of_nested_transforms_are_not_confused():
+    # d/dx [x · d/dy (x + y)] at x = 1 is 1; an engine that mixes the two levels says 2
+    assert tg.grad(lambda x: x * tg.grad(lambda y: x + y)(2.0))(1.0).item() == 1
+    assert tg.jvp(lambda x: x * tg.jvp(lambda y: x + y, (2.0,), (1.0,))[1], (1.0,), (1.0,))[1].item() == 1
+
+
+def test_a_pullback_can_be_used_again():
+    _, pullback = tg.vjp(lambda x: x * x, tg.tensor([1.0, 2.0]))
+    assert pullback([1.0, 0.0])[0].tolist() == [2, 0] and pullback([0.0, 1.0])[0].tolist() == [0, 4]
+
+
+def test_vjp_and_jvp_of_containers_agree():
+    f = lambda p: {"s": p[0] @ p[1], "t": tg.exp(p[1])}  # noqa: E731
+    rng = np.random.default_rng(0)
+    p, v = ((rng.standard_normal((2, 3)), rng.standard_normal((3, 2))) for _ in range(2))
+    out, pullback = tg.vjp(f, p)
+    u = {k: rng.standard_normal(o.shape) for k, o in out.items()}
+    _, tangent = tg.jvp(f, (p,), (v,))
+    left = sum((u[k] * tangent[k].numpy()).sum() for k in u)
+    right = sum((a * g.numpy()).sum() for a, g in zip(v, pullback(u)[0], strict=True))
+    assert left == pytest.approx(right, rel=1e-12)
+
+
+def test_outputs_that_do_not_depend_on_the_primals_have_zero_derivatives():
+    assert tg.grad(lambda x: tg.tensor(1.0) * 2)(tg.tensor([1.0, 2.0])).tolist() == [0, 0]
+    assert tg.jvp(lambda x: tg.tensor(1.0), (3.0,), (1.0,))[1].item() == 0
+
+
+@given(st.integers(1, 4), st.integers(0, 1000))
+def test_hvp_is_the_hessian_times_the_vector_and_the_hessian_is_symmetric(n, seed):
+    rng = np.random.default_rng(seed)
+    A, x, v = rng.standard_normal((n, n)), rng.standard_normal(n), rng.standard_normal(n)
+    f = lambda x: tg.sin(x @ A @ x)  # noqa: E731
+    H = tg.hessian(f)(x).numpy()
+    np.testing.assert_allclose(H, H.T, atol=1e-10)
+    np.testing.assert_allclose(tg.hvp(f, (x,), (v,)).numpy(), H @ v, atol=1e-10)
+
+
+def test_forward_over_reverse_equals_reverse_over_reverse_through_a_recurrence():
+    rng = np.random.default_rng(0)
+    W, v = rng.standard_normal((4, 4)) / 2, rng.standard_normal((4, 4))
+
+    def loss(W):
+        h = tg.tensor(np.ones((2, 4)))
+        for t in tg.steps(6):
+            h = tg.tanh(h @ W + 0.1 * t)
+        return (h * h).sum()
+
+    forward = tg.hvp(loss, (W,), (v,)).numpy()
+    reverse = tg.grad(lambda W: (tg.grad(loss)(W) * v).sum())(W).numpy()
+    np.testing.assert_allclose(forward, reverse, rtol=1e-12, atol=1e-13)
+
+
+def test_the_jacobian_stacks_one_row_per_output():
+    A = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(tg.jacobian(lambda x: A @ x)(np.ones(3)).numpy(), A)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: tg.grad(lambda x: x)(tg.tensor([1.0, 2.0])), ValueError, "needs a scalar"),
+        (lambda: tg.grad(lambda x: x)(3), TypeError, "nothing to differentiate"),
+        (lambda: tg.jvp(tg.sin, (tg.tensor([1.0]),), (tg.tensor([1.0, 2.0]),)), ValueError, r"shape \(2,\).*\(1,\)"),
+        (lambda: tg.jvp(tg.sin, (1.0,), (1.0, 2.0)), ValueError, "2 tangents for 1 primals"),
+        (lambda: tg.vjp(lambda x: (x, x), 1.0)[1](1.0), ValueError, "the cotangent is built as"),
+        (lambda: tg.jacobian(lambda x: (x, x))(1.0), TypeError, "one array"),
+    ],
+)
+def test_misuse_is_explained(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
