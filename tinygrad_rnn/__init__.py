@@ -14,10 +14,13 @@ from .debug import detect_anomaly
 from .graph import Graph
 from .node import no_grad, scope, steps
 from .op import bilinear, constant, elementwise, linear, primitive
+from .ops.complex import *
 from .ops.elementwise import *
 from .ops.flow import detach, tap
 from .ops.linalg import *
+from .ops.reduce import *
 from .ops.shape import *
+from .ops.special import *
 from .scan import scan
 from .tensor import Tensor, ones, tensor, zeros
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

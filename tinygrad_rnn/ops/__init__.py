@@ -6,9 +6,9 @@ A plain function put on the class is a method at no extra cost: ``x + y`` is ``a
 from typing import Any
 
 from ..tensor import Tensor
-from . import elementwise, flow, linalg, shape
+from . import complex, elementwise, flow, linalg, reduce, shape, special
 
-FAMILIES = (elementwise, flow, linalg, shape)
+FAMILIES = (elementwise, special, complex, reduce, shape, linalg, flow)
 
 METHODS: dict[str, Any] = {
     "__add__": elementwise.add,
@@ -36,13 +36,27 @@ METHODS: dict[str, Any] = {
     "__invert__": elementwise.logical_not,
     "__iter__": lambda x: iter(shape.unstack(x)),
     "T": property(shape.transpose, doc="The axes in reverse order."),
+    "argmax": reduce.argmax,
+    "argmin": reduce.argmin,
+    "argsort": reduce.argsort,
     "astype": shape.astype,
     "clip": elementwise.clip,
+    "conj": complex.conj,
+    "cumsum": reduce.cumsum,
     "detach": flow.detach,
+    "imag": property(complex.imag, doc="The imaginary part."),
+    "max": reduce.max,
+    "mean": reduce.mean,
+    "min": reduce.min,
+    "prod": reduce.prod,
+    "real": property(complex.real, doc="The real part."),
     "reshape": shape.reshape,
     "squeeze": shape.squeeze,
+    "std": reduce.std,
+    "sum": reduce.sum,
     "swapaxes": shape.swapaxes,
     "transpose": lambda x, *axes: shape.transpose(x, shape.sizes(axes) or None),
+    "var": reduce.var,
 }
 for name, method in METHODS.items():
     setattr(Tensor, name, method)
