@@ -1,0 +1,56 @@
+"""The commands of `python -m zoo`, one module each: `main(arguments) -> exit status`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import tinygrad_rnn as tg
+from zoo.errors import UserError
+
+COMMANDS = {
+    "train": "train a cell on a task, with a baseline beside the result",
+    "sample": "let a trained run write",
+    "list": "the cells and the tasks there are",
+    "info": "one cell: its paper, equations, state and parameters",
+    "bench": "measure the engine's speed, beside torch where it is installed",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, the command's examples kept as they are typed, no abbreviated options."""
+
+    def __init__(self, command: str, *, examples: str = "") -> None:
+        super().__init__(
+            prog=f"python -m zoo {command}", description=COMMANDS[command], epilog=examples, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} ({self.prog} --help)")
+
+
+def number(kind: type, *, low: float, high: float = float("inf")) -> Callable[[str], Any]:
+    """An argparse type: a number of this kind with low ≤ number < high."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not low <= value < high:
+            raise ValueError(text)
+        return value
+
+    upper = "" if high == float("inf") else f" and below {high:g}"
+    parse.__name__ = f"{'whole number' if kind is int else 'number'} (at least {low:g}{upper})"  # argparse quotes it
+    return parse
+
+
+COUNT, AMOUNT = number(int, low=1), number(float, low=1e-12)
+
+
+def device(device: str) -> str:
+    """The name with which the device reports itself; `UserError` when it is not there."""
+    try:
+        return tg.tensor(0.0, device=device).device
+    except (RuntimeError, ValueError) as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,50 @@
+"""`python -m zoo sample`: what a trained run writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinygrad_rnn import io
+from zoo import console, tasks
+from zoo.commands import COUNT, Parser, device, number
+from zoo.errors import UserError
+from zoo.run import MODEL, Run
+
+EXAMPLES = """examples:
+  python -m zoo sample runs/char-lm-1
+  python -m zoo sample runs/char-lm-1 --prompt "The return statement" --length 1000
+  python -m zoo sample runs/char-lm-1 --temperature 0        always the most likely character
+  python -m zoo sample runs/char-lm-1 --temperature 1.2 --top-k 20 --seed 3
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Load a run's model and let it write; see `python -m zoo sample --help`."""
+    parser = Parser("sample", examples=EXAMPLES)
+    parser.add_argument("run", metavar="RUN_DIR", help="the folder that `python -m zoo train` made")
+    parser.add_argument("--prompt", metavar="TEXT", help="how the text begins")
+    parser.add_argument("--length", type=COUNT, default=500, metavar="N", help="characters to write (500)")
+    parser.add_argument(
+        "--temperature", type=number(float, low=0), default=0.7, metavar="X",
+        help="below 1 plays safe, above 1 takes risks, 0 takes no chances at all (0.7)",
+    )  # fmt: skip
+    parser.add_argument("--top-k", type=COUNT, metavar="N", help="draw from the N most likely only (all)")
+    parser.add_argument("--seed", type=number(int, low=0), default=0, metavar="N", help="of the chance it takes (0)")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
+    given = parser.parse_args(arguments)
+
+    run, place = Run.open(given.run), device(given.device)
+    try:
+        weights = io.load(run.folder / MODEL)
+    except FileNotFoundError as error:
+        way = f"python -m zoo train --resume {run.folder}"
+        raise UserError(f"{run.folder} has no model yet; train it: {way}") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    console.say(
+        tasks.find(run.config["task"]).generate(
+            run.config, weights, prompt=given.prompt, length=given.length, temperature=given.temperature,
+            top_k=given.top_k, seed=given.seed, device=place,
+        )
+    )  # fmt: skip
+    return 0

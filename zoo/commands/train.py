@@ -1,0 +1,109 @@
+"""`python -m zoo train`: from a task's name to a trained model in a folder of its own."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from zoo import console, tasks
+from zoo.commands import AMOUNT, COUNT, Parser, device, number
+from zoo.errors import UserError
+from zoo.run import Run, next_folder
+from zoo.tasks.task import Task
+from zoo.train import train
+
+EXAMPLES = """examples:
+  python -m zoo train char-lm                           an LSTM on Python's own manual, about a minute
+  python -m zoo train char-lm --quick                   ten seconds, to see what happens
+  python -m zoo train char-lm --cell GRU --layers 2     another cell, two layers of it
+  python -m zoo train char-lm --text mybook.txt         your own text (UTF-8)
+  python -m zoo train --resume runs/char-lm-1           go on where Ctrl-C, or a crash, stopped
+  python -m zoo train helo                              four letters, every message drawn
+"""
+
+
+# What tasks may ask for: flag → (type, placeholder, meaning). A task takes those that its `defaults` name.
+OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
+    "cell": (str, "NAME", "the recurrent cell; `python -m zoo list` shows them"),
+    "layers": (COUNT, "N", "layers on top of each other"),
+    "hidden": (COUNT, "N", "units in a layer"),
+    "embedding": (COUNT, "N", "entries of a token's vector"),
+    "dropout": (number(float, low=0, high=1), "P", "share of the values dropped between layers"),
+    "text": (str, "FILE", "learn from this text (UTF-8) instead of the built-in one"),
+    "steps": (COUNT, "N", "updates of the parameters"),
+    "batch": (COUNT, "N", "sequences side by side"),
+    "chunk": (COUNT, "N", "time steps that a gradient reaches back"),
+    "learning-rate": (AMOUNT, "X", "peak learning rate"),
+    "warmup": (number(int, low=0), "N", "steps until that peak"),
+    "clip": (AMOUNT, "X", "largest global norm of a gradient"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, set up, train; see `python -m zoo train --help`."""
+    parser = Parser("train", examples=EXAMPLES)
+    parser.add_argument("task", nargs="?", metavar="TASK", help="; ".join(_summaries()))
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="preset", action="store_const", const="quick", help="seconds, to see it work")
+    size.add_argument("--full", dest="preset", action="store_const", const="full", help="much longer, and better")
+    for name, (kind, placeholder, meaning) in OPTIONS.items():
+        parser.add_argument(f"--{name}", type=kind, metavar=placeholder, help=f"{meaning} ({_defaults(name)})")
+    parser.add_argument("--seed", type=number(int, low=0), metavar="N", help="where all randomness comes from (0)")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
+    parser.add_argument("--out", metavar="DIR", help="the run's folder, new or empty (runs/TASK-1, -2, …)")
+    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder, as it was configured")
+    parsed = vars(parser.parse_args(arguments))
+    given = {name.replace("_", "-"): value for name, value in parsed.items() if value is not None}
+
+    task, run = _resumed(given) if "resume" in given else _new(given)
+    place = {"device": run.config["device"], "run folder": str(run.folder)}
+    console.facts({"task": f"{task.name}, {task.summary}", **task.facts(), **place})
+    try:
+        train(task, run)
+    except KeyboardInterrupt:
+        console.say(f"stopped; go on with: python -m zoo train --resume {run.folder}")
+        raise
+    return 0
+
+
+def _new(given: dict[str, Any]) -> tuple[Task, Run]:
+    if "task" not in given:
+        raise UserError(f"name a task to train: {', '.join(tasks.TASKS)} (python -m zoo train --help)")
+    kind = tasks.find(given["task"])
+    options = kind.resolve({name: given[name] for name in OPTIONS if name in given}, given.get("preset"))
+    settings = {"seed": given.get("seed", 0), "device": device(given.get("device", "cpu"))}
+    task = kind(options, **settings)
+    config = {
+        "task": kind.name,
+        "options": options,
+        **settings,
+        "data": task.data,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+    return task, Run.create(given.get("out") or next_folder("runs", kind.name), config)
+
+
+def _resumed(given: dict[str, Any]) -> tuple[Task, Run]:
+    run = Run.open(given.pop("resume"))
+    name = run.config["task"]
+    if given.pop("task", name) != name:
+        raise UserError(f"{run.folder} is a run of {name}; leave the task out, --resume knows it")
+    if given:
+        raise UserError(f"--resume goes on with a run as it was configured: leave out --{next(iter(given))}")
+    task = tasks.find(name)(run.config["options"], seed=run.config["seed"], device=device(run.config["device"]))
+    if task.data != run.config["data"]:
+        raise UserError(f"the data of {run.folder} have changed since it began; start a new run")
+    return task, run
+
+
+def _summaries() -> list[str]:
+    return [f"{name}: {tasks.find(name).summary}" for name in tasks.TASKS]
+
+
+def _defaults(option: str) -> str:
+    values = {name: tasks.find(name).defaults for name in tasks.TASKS}
+    taken = [f"{name} {values[name][option]}" for name in values if values[name].get(option) is not None]
+    return ", ".join(taken) or "none"
