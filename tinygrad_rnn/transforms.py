@@ -77,7 +77,8 @@ class _Trace:
 
     def pullback(self, cotangent: Any = None, *, on_message: OnMessage | None = None) -> tuple[Any, ...]:
         """The gradients of the chosen arguments, one container each."""
-        given, structure = tree.flatten(cotangent)
+        alone = self.out_structure is tree.LEAF  # then a cotangent may be nested lists of numbers
+        given, structure = ([cotangent], tree.LEAF) if alone else tree.flatten(cotangent)
         if cotangent is not None and repr(structure) != repr(self.out_structure):
             raise ValueError(f"the cotangent is built as {structure}, the output as {self.out_structure}")
         record = self.record()

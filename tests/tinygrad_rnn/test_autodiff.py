@@ -56,7 +56,7 @@ def test_the_weight_gradient_by_one_deferred_product_equals_the_sum_of_the_messa
             messages.append(message.value())
 
     loss.backward(on_message=watch, retain_graph=True)
-    assert len(messages) == 4  # at t = 0 the state is a constant
+    assert len(messages) == 5
     np.testing.assert_allclose(sum(messages), W.grad.numpy(), rtol=1e-12)
 
 
