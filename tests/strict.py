@@ -252,11 +252,11 @@ class _Namespace(ModuleType):
         return value
 
 
-def _array(value: Any, dtype: Any = None, *, copy: bool | None = True) -> ndarray:
+def _array(value: Any, dtype: Any = None, *, copy: bool | None = True, order: str = "K") -> ndarray:
     """The explicit way to the device, where NumPy arrays and lists are welcome."""
     if type(value) is ndarray and not copy and dtype in (None, value.dtype):
         return value
-    return _device(np.array(value if isinstance(value, np.ndarray) else _host(value), dtype))
+    return _device(np.array(value if isinstance(value, np.ndarray) else _host(value), dtype, order=order))
 
 
 def _take(a: ndarray, indices: Any, axis: int | None = None, out: ndarray | None = None) -> ndarray:

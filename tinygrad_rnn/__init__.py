@@ -17,6 +17,7 @@ from .op import bilinear, constant, elementwise, linear, primitive
 from .ops.complex import *
 from .ops.elementwise import *
 from .ops.flow import detach, tap
+from .ops.index import *
 from .ops.linalg import *
 from .ops.reduce import *
 from .ops.shape import *

@@ -6,6 +6,7 @@ over T·B rows instead of T small ones; a series read as x[0], …, x[T−1] get
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .backend import namespace
@@ -13,25 +14,26 @@ from .op import Op
 
 __all__ = ["Deferred", "fit"]
 
-CAP = 64 << 20  # bytes of pending pairs at which they are summed early
+CAP = 64 << 20  # bytes of pending pairs at which they are summed early, unless the sum itself is larger
 
 
 class Deferred:
     """A sum of contributions not yet computed: ``value()`` computes it. A message may be one (see on_message)."""
 
-    __slots__ = ("dense", "dtype", "parts", "pending", "shape", "xp")
+    __slots__ = ("cap", "dense", "dtype", "parts", "pending", "shape", "xp")
 
     def __init__(self, xp: Any, shape: tuple[int, ...], dtype: Any) -> None:
         self.xp, self.shape, self.dtype = xp, shape, dtype
         self.dense: Any = None
         self.parts: dict[tuple[Op, int], list[tuple]] = {}
         self.pending = 0
+        self.cap = max(CAP, math.prod(shape) * dtype.itemsize)
 
     def defer(self, op: Op, argument: int, part: tuple) -> Deferred:
         """Add one contribution of ``op`` to its argument; returns self."""
         self.parts.setdefault((op, argument), []).append(part)
         self.pending += sum(getattr(x, "nbytes", 0) for x in part)
-        if self.pending > CAP:
+        if self.pending > self.cap:
             self.dense = self.value()
             self.parts, self.pending = {}, 0
         return self

@@ -290,15 +290,19 @@ def elementwise(name: str, *partials: Any, **options: Any) -> Callable[[Callable
     return declare
 
 
-def linear(name: str, *vjp: Rule | None, **options: Any) -> Callable[[Callable], Callable[..., Any]]:
+def linear(
+    name: str, *vjp: Rule | None, deferred: Any = None, **options: Any
+) -> Callable[[Callable], Callable[..., Any]]:
     """Declare an op that is linear in the arguments that have a vjp rule (jointly); its jvp is the op itself.
 
     Arguments without a rule (indices, masks) are held fixed. A variadic op's rule returns all cotangents at once.
+    ``deferred`` is as in ``bilinear``.
     """
 
     def declare(forward: Callable) -> Callable[..., Any]:
         op = Op(name, "linear", forward, **options)
         _bind_vjps(op, vjp)
+        _bind_deferred(op, deferred)
         moving = [i for i, rule in enumerate(op.vjp) if rule is not None]
         fixed = {i: op.save(op.args[i], m) for i in range(len(op.args)) if i not in moving for m in moving or [0]}
         shapes = {i: op.save(f"{op.args[i]}_shape", m) for i in moving for m in moving if len(moving) > 1}

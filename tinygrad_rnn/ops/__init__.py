@@ -6,9 +6,9 @@ A plain function put on the class is a method at no extra cost: ``x + y`` is ``a
 from typing import Any
 
 from ..tensor import Tensor
-from . import complex, elementwise, flow, linalg, reduce, shape, special
+from . import complex, elementwise, flow, index, linalg, reduce, shape, special
 
-FAMILIES = (elementwise, special, complex, reduce, shape, linalg, flow)
+FAMILIES = (elementwise, special, complex, reduce, shape, index, linalg, flow)
 
 METHODS: dict[str, Any] = {
     "__add__": elementwise.add,
@@ -34,12 +34,14 @@ METHODS: dict[str, Any] = {
     "__and__": elementwise.logical_and,
     "__or__": elementwise.logical_or,
     "__invert__": elementwise.logical_not,
+    "__getitem__": index.getitem,
     "__iter__": lambda x: iter(shape.unstack(x)),
     "T": property(shape.transpose, doc="The axes in reverse order."),
     "argmax": reduce.argmax,
     "argmin": reduce.argmin,
     "argsort": reduce.argsort,
     "astype": shape.astype,
+    "at": property(index.At, doc="``x.at[index].set(v)`` and ``.add(v)``: x with other values at some places."),
     "clip": elementwise.clip,
     "conj": complex.conj,
     "cumsum": reduce.cumsum,
@@ -55,6 +57,7 @@ METHODS: dict[str, Any] = {
     "std": reduce.std,
     "sum": reduce.sum,
     "swapaxes": shape.swapaxes,
+    "take": index.take,
     "transpose": lambda x, *axes: shape.transpose(x, shape.sizes(axes) or None),
     "var": reduce.var,
 }
