@@ -1,0 +1,18 @@
+"""Optimisers, limits on gradients, and learning-rate schedules."""
+
+from . import schedule
+from .clip import clip_by_global_norm, clip_by_value, global_norm
+from .first_order import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+
+__all__ = [
+    "Optimizer",
+    "SGD",
+    "RMSprop",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "global_norm",
+    "schedule",
+]
