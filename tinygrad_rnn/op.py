@@ -131,20 +131,25 @@ def _evaluate(source: str, names: dict[str, Any]) -> Any:
     return eval(source, names)
 
 
+def refusal(name: str, cause: str, values: Sequence[Any], kind: type[Exception] = ValueError) -> Exception:
+    """The error that a user sees when an op cannot do what it is asked: the op, the place, the shapes and the cause."""
+    shown = ", ".join(f"{tuple(v.shape)} {v.dtype}" if hasattr(v, "dtype") else repr(v)[:60] for v in values)
+    place = f" at {local.frame.scope}" if local.frame.scope else ""
+    return kind(f"{name}{place}: {shown}; {cause}")
+
+
 def explain(op: Op, error: Exception, values: tuple) -> Exception:
-    """The error that a user sees when a forward function fails: the op, the place, the shapes and the cause."""
+    """The error of a forward function as a user sees it; its cause is the op's own hint, where it has one."""
     flat = [v for value in values for v in (value if type(value) is tuple else (value,))]
-    shown = ", ".join(f"{v.shape} {v.dtype}" if hasattr(v, "dtype") else repr(v)[:60] for v in flat)
-    modules = {module for v in flat if (module := NAMESPACES.get(type(v)))}
+    modules = {NAMESPACES.get(type(v)) for v in flat} - {None}
     cause = str(error)
     if len(modules) > 1:
         names = " and ".join(sorted(m.__name__ for m in modules))
         cause = f"the arguments live on different devices ({names}); move one with .to(device)"
     elif op.hint is not None and (hint := op.hint(*values)):
         cause = hint
-    place = f" at {local.frame.scope}" if local.frame.scope else ""
     kind = type(error) if type(error) in (ValueError, TypeError, IndexError, KeyError, MemoryError) else ValueError
-    return kind(f"{op.name}{place}: {shown}; {cause}")
+    return refusal(op.name, cause, flat, kind)
 
 
 def _function(op: Op) -> Callable[..., Any]:
@@ -213,7 +218,8 @@ def _function(op: Op) -> Callable[..., Any]:
         **defaults, "_op": op, "_forward": op.forward, "_Tensor": Tensor, "_Node": Node, "_new": object.__new__,
         "_arrays": ARRAY_TYPES, "_namespaces": NAMESPACES, "_namespace": namespace, "_numpy": np, "_local": local,
         "_next_seq": next_seq, "_no_params": NO_PARAMS, "_explain": explain, "_picks": picks,
-        "_shapes": lambda xs: tuple([np.shape(x) for x in xs]), "_dtypes": lambda xs: tuple([x.dtype for x in xs]),
+        "_shapes": lambda xs: tuple([getattr(x, "shape", ()) for x in xs]),
+        "_dtypes": lambda xs: tuple([x.dtype for x in xs]),
     }  # fmt: skip
     exec(code, names)
     function = names[op.name]

@@ -52,6 +52,7 @@ METHODS: dict[str, Any] = {
     "min": reduce.min,
     "prod": reduce.prod,
     "real": property(complex.real, doc="The real part."),
+    "repeat": shape.repeat,
     "reshape": shape.reshape,
     "squeeze": shape.squeeze,
     "std": reduce.std,

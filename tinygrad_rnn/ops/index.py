@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import namespace
-from ..op import constant, explain, linear
+from ..op import constant, linear, refusal
 from ..tensor import Tensor
 
 __all__ = ["embedding", "one_hot", "take", "take_along_axis"]
@@ -45,7 +45,7 @@ def _encode(x: Any, index: Any) -> tuple[tuple, list[Any]]:
             try:
                 part = Slice(*(None if n is None else as_int(n) for n in (part.start, part.stop, part.step)))
             except TypeError:
-                raise explain(_getitem.op, TypeError(f"{part} needs integers or None"), (x,)) from None
+                raise refusal("getitem", f"{part} needs integers or None", [x], TypeError) from None
         elif isinstance(part, int | np.integer) and not isinstance(part, bool):
             part = int(part)
         elif part is not None and part is not Ellipsis:
@@ -192,7 +192,7 @@ def take(x, indices, axis=None):
         return getitem(x.reshape(-1), (indices,))
     n = len(x.shape)
     if not -n <= axis < n:
-        raise ValueError(f"take: axis {axis} of shape {x.shape}; it has axes {-n} to {n - 1}")
+        raise refusal("take", f"there is no axis {axis}, only {-n} to {n - 1}", [x, indices])
     return getitem(x, (*[slice(None)] * (axis % n), indices))
 
 
@@ -203,7 +203,7 @@ def take_along_axis(x, indices, axis=-1):
     """
     n = len(x.shape)
     if len(indices.shape) != n or not -n <= axis < n:
-        raise ValueError(f"take_along_axis: axis {axis} of shape {x.shape} by indices of shape {indices.shape}")
+        raise refusal("take_along_axis", f"axis {axis} needs {n} axes, as many as x has", [x, indices])
     xp = namespace(x.data if type(x) is Tensor else x)
     grid = [xp.arange(size).reshape(-1, *[1] * (n - 1 - a)) for a, size in enumerate(x.shape)]
     grid[axis] = indices

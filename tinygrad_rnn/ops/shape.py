@@ -9,20 +9,29 @@ from typing import Any
 import numpy as np
 
 from ..backend import device_of, namespace, to_device
-from ..op import linear
+from ..op import linear, refusal
 from ..tensor import Tensor
+from .elementwise import where
+from .index import getitem, take
 
 __all__ = [
     "alias",
     "astype",
     "broadcast_to",
+    "concat",
     "concatenate",
     "expand_dims",
+    "flip",
+    "moveaxis",
+    "pad",
+    "repeat",
     "reshape",
+    "roll",
     "split",
     "squeeze",
     "stack",
     "swapaxes",
+    "tile",
     "transfer",
     "transpose",
     "unstack",
@@ -99,12 +108,24 @@ def broadcast_to(x, shape):
     return _broadcast_to(x, shape=tuple(shape))
 
 
+def moveaxis(x, source, destination):
+    """Axes moved to other places, the rest in their order; ``source`` and ``destination``: an int or a tuple each."""
+    n = len(x.shape)
+    sources, places = ([a % n for a in (at if isinstance(at, tuple) else (at,))] for at in (source, destination))
+    if len(sources) != len(places):
+        raise refusal("moveaxis", f"{source} to {destination}: as many places as axes are needed", [x])
+    order = [a for a in range(n) if a not in sources]
+    for place, axis in sorted(zip(places, sources, strict=True)):
+        order.insert(place, axis)
+    return _transpose(x, axes=tuple(order))
+
+
 def squeeze(x, axis=None):
     """Without the axes of size 1 (all of them, or those named)."""
     n = len(x.shape)
     gone = range(n) if axis is None else [a % n for a in (axis if isinstance(axis, tuple) else (axis,))]
     if axis is not None and any(x.shape[a] != 1 for a in gone):
-        raise ValueError(f"squeeze: axes {tuple(gone)} of shape {x.shape} are not all of size 1")
+        raise refusal("squeeze", f"axes {tuple(gone)} are not all of size 1", [x])
     return reshape(x, tuple(s for a, s in enumerate(x.shape) if a not in gone or s != 1))
 
 
@@ -129,6 +150,9 @@ def _concatenate(xp, *xs, axis):
 def concatenate(xs, axis=0):
     """Arrays joined along an existing axis."""
     return _concatenate(*xs, axis=axis)
+
+
+concat = concatenate  # the name of the array API standard
 
 
 @linear("stack", lambda g, axis: unstack(g, axis=axis))
@@ -164,7 +188,7 @@ def split(x, parts, axis=-1):
     if isinstance(parts, int):
         size = x.shape[axis]
         if size % parts:
-            raise ValueError(f"split: axis {axis} of shape {x.shape} has {size} entries, not a multiple of {parts}")
+            raise refusal("split", f"axis {axis} has {size} entries, not a multiple of {parts}", [x])
         parts = range(size // parts, size, size // parts) if size else [0] * (parts - 1)
     return _split(x, cuts=tuple(parts), axis=axis)
 
@@ -178,3 +202,95 @@ def _unstack(x, *, axis):
 def unstack(x, axis=0):
     """The slices along an axis, as a tuple; the backward pass is one stack, however many there are."""
     return _unstack(x, axis=axis)
+
+
+def _inside(x_shape, widths):
+    """The index of x in the padded array."""
+    return tuple(slice(before, before + size) for size, (before, _) in zip(x_shape, widths, strict=True))
+
+
+@linear("pad", lambda g, x_shape, widths: getitem(g, _inside(x_shape, widths)))
+def _pad(xp, x, *, widths):
+    if any(before < 0 or after < 0 for before, after in widths):
+        raise ValueError(f"the widths {widths} are not all ≥ 0; cut with x[...]")
+    out = xp.zeros(tuple(before + size + after for size, (before, after) in zip(x.shape, widths, strict=True)), x.dtype)
+    out[_inside(x.shape, widths)] = x
+    return out
+
+
+def pad(x, pad_width, *, constant_values=0.0):
+    """x with ``constant_values`` around it: ``pad_width`` is a number, (before, after), or one such pair per axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.pad(tg.tensor([1.0, 2.0]), (1, 2))
+    tensor([0., 1., 2., 0., 0.])
+    """
+    try:
+        pairs = np.broadcast_to(np.asarray(pad_width, int), (len(x.shape), 2)).tolist()
+    except (TypeError, ValueError):
+        cause = f"pad_width {pad_width} is no integer, no pair (before, after), and not one pair for each axis"
+        raise refusal("pad", cause, [x]) from None
+    widths = tuple((before, after) for before, after in pairs)
+    out = _pad(x, widths=widths)
+    if constant_values:
+        array = x.data if type(x) is Tensor else x
+        out = where(_pad(namespace(array).ones(x.shape, bool), widths=widths), out, constant_values)
+    return out
+
+
+@linear("flip", lambda g, axis: flip(g, axis))
+def _flip(xp, x, *, axis):
+    return xp.flip(x, axis)
+
+
+def flip(x, axis=None):
+    """The order of entries reversed along an axis, a tuple of axes, or all."""
+    return _flip(x, axis=axis)
+
+
+def _rolled_back(g, shift, axis):
+    return roll(g, tuple(-n for n in shift) if isinstance(shift, tuple) else -shift, axis)
+
+
+@linear("roll", _rolled_back)
+def _roll(xp, x, *, shift, axis):
+    return xp.roll(x, shift, axis)
+
+
+def roll(x, shift, axis=None):
+    """Entries moved on by ``shift`` places, those at the end to the beginning; of the flattened x without an axis."""
+    return _roll(x, shift=shift, axis=axis)
+
+
+def repeat(x, repeats, axis=None):
+    """Each entry ``repeats`` times in a row along an axis (a list: its own count each); of the flattened x without one.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.repeat(tg.tensor([1.0, 2.0]), 2)
+    tensor([1., 1., 2., 2.])
+    """
+    if axis is None:
+        return repeat(reshape(x, -1), repeats, 0)
+    axis %= len(x.shape)
+    if isinstance(repeats, int):
+        before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+        stretched = broadcast_to(reshape(x, (*before, size, 1, *after)), (*before, size, repeats, *after))
+        return reshape(stretched, (*before, size * repeats, *after))
+    return take(x, np.repeat(np.arange(x.shape[axis]), repeats).tolist(), axis)
+
+
+def tile(x, reps):
+    """The whole of x again and again: ``reps`` times along each axis, aligned at the last.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tile(tg.tensor([1.0, 2.0]), 2)
+    tensor([1., 2., 1., 2.])
+    """
+    reps = tuple(reps) if isinstance(reps, tuple | list) else (reps,)
+    n = max(len(reps), len(x.shape))
+    reps, shape = (1,) * (n - len(reps)) + reps, (1,) * (n - len(x.shape)) + tuple(x.shape)
+    stretched = broadcast_to(
+        reshape(x, tuple(k for size in shape for k in (1, size))),
+        tuple(k for pair in zip(reps, shape, strict=True) for k in pair),
+    )
+    return reshape(stretched, tuple(r * size for r, size in zip(reps, shape, strict=True)))
