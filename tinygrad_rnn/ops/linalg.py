@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..op import bilinear
 from .shape import reshape, swapaxes
 
@@ -23,6 +25,8 @@ def _as_matrices(g, a_shape, b_shape):
 
 def _left(g, b, a_shape, b_shape):
     if len(a_shape) > 1 and len(b_shape) > 1:
+        if type(g) is np.ndarray and g.ndim == b.ndim == 2 and g.shape[0] < g.shape[1]:
+            return np.ascontiguousarray((b @ g.T).T)  # OpenBLAS: up to twice as fast as g @ b.T when g has few rows
         return g @ swapaxes(b, -1, -2)
     g = _as_matrices(g, a_shape, b_shape)
     b = reshape(b, (*b_shape, 1)) if len(b_shape) == 1 else b
