@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..op import constant, elementwise, primitive
@@ -89,6 +90,8 @@ def _pow_by_base(a, b):
 
 
 def _pow_by_exponent(out, a):
+    if isinstance(a, int | float):
+        return out * (math.log(a) if a > 0 else 0.0)
     positive = a > 0
     return out * where(positive, log(where(positive, a, 1.0)), 0.0)
 

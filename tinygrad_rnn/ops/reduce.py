@@ -11,6 +11,7 @@ import numpy as np
 
 from ..op import constant, linear, primitive
 from .elementwise import abs, exp, maximum, where
+from .index import take_along_axis
 from .shape import concatenate, reshape, split, transpose
 
 __all__ = [
@@ -26,8 +27,10 @@ __all__ = [
     "norm",
     "prod",
     "softmax",
+    "sort",
     "std",
     "sum",
+    "topk",
     "var",
 ]
 
@@ -294,3 +297,22 @@ def _argsort(xp, x, *, axis, descending):
 def argsort(x, axis=-1, *, descending=False):
     """The indices that sort x along an axis, stably; no gradient passes."""
     return _argsort(x, axis=axis, descending=descending)
+
+
+def sort(x, axis=-1, *, descending=False):
+    """The entries along an axis in order."""
+    return take_along_axis(x, argsort(x, axis, descending=descending), axis)
+
+
+def topk(x, k, axis=-1):
+    """The k largest entries along an axis, largest first, and their indices.
+
+    >>> import tinygrad_rnn as tg
+    >>> topk(tg.tensor([1.0, 3.0, 2.0]), 2)
+    (tensor([3., 2.]), tensor([1, 2], dtype=int64))
+    """
+    size = x.shape[axis]
+    if not 0 <= k <= size:
+        raise ValueError(f"topk: k = {k}, but axis {axis} of shape {x.shape} has {size} entries")
+    indices, _ = split(argsort(x, axis, descending=True), (k,), axis=axis)
+    return take_along_axis(x, indices, axis), indices

@@ -14,6 +14,11 @@ from typing import Any
 
 import numpy as np
 
+try:
+    import torch  # the reference of most cases
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
 
 @dataclass(frozen=True)
 class Case:
