@@ -1,0 +1,14 @@
+"""Recurrent cells and what is built from them.
+
+>>> import tinygrad_rnn as tg, zoo
+>>> rnn = zoo.Stacked([zoo.LSTM(3, 5), zoo.Bidirectional(zoo.GRU(5, 4), zoo.GRU(5, 4))])
+>>> ys, state = rnn(tg.ones((7, 2, 3)), lengths=[7, 4])
+>>> ys.shape
+(7, 2, 8)
+"""
+
+
+from zoo.cell import Cell
+from zoo.cells import *
+from zoo.registry import get, names, register
+from zoo.topology import RNN, Bidirectional, Stacked

@@ -1,0 +1,63 @@
+"""What the topologies ask of their arguments, and the errors that say what does not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from zoo.cell import Cell
+
+__all__ = ["checked_input", "checked_state"]
+
+
+def checked_input(place: str, name: str, x: Any, axes: tuple[str, ...], cell: Cell) -> tuple[Any, Any]:
+    """The input (*axes, *cell.input_shape) as Tensors, and a function that makes the state which fits it.
+
+    Raises ValueError for another shape, TypeError for another dtype than that of the parameters.
+    """
+    x = tg.tree.map(lambda leaf: leaf if type(leaf) is tg.Tensor else tg.tensor(leaf), x)
+    n = len(axes)
+    shape = "({})".format(", ".join(map(str, (*axes, *cell.input_shape))))
+    first = tg.tree.leaves(x)[0]
+    alone = type(x) is tg.Tensor  # a container holds the parts that a cell asks for; their features are its own affair
+    if first.ndim < n or (alone and first.ndim != n + len(cell.input_shape)):
+        way = "; one sequence is a batch of one: tg.expand_dims(xs, 1)" if n == 2 and first.ndim == 2 else ""
+        raise ValueError(f"{place}: {name} has shape {first.shape}, not {shape}{way}")
+    if alone and first.shape[n:] != cell.input_shape:
+        raise ValueError(
+            f"{place}: {name} has shape {first.shape}, not {shape}; "
+            f"the last axis holds the features, of which the cell takes {cell.input_size}"
+        )
+    parameters = cell.parameters()
+    dtype = np.finfo(parameters[0].dtype).dtype if parameters else first.dtype  # the real one of a complex cell
+    for leaf in tg.tree.leaves(x):
+        if leaf.dtype.kind in "fc" and np.finfo(leaf.dtype).dtype != dtype:
+            raise TypeError(
+                f"{place}: {name} is {leaf.dtype} and the parameters are {dtype}; "
+                f"convert one: {name}.astype({dtype.name!r}) or model.astype({leaf.dtype.name!r})"
+            )
+    if alone and first.dtype.kind not in "fc":
+        raise TypeError(
+            f"{place}: {name} is {first.dtype}, the cell takes {dtype} features; "
+            "turn indices into vectors: tg.one_hot or tg.nn.Embedding"
+        )
+    return x, lambda init_state: init_state(first.shape[n - 1], dtype=dtype, device=first.device)
+
+
+def checked_state(place: str, state: Any, expected: Any) -> Any:
+    """``state``, when it is built and shaped as ``expected`` is; raises ValueError or TypeError when it is not."""
+    given, structure = tg.tree.flatten(state)
+    wanted, its = tg.tree.flatten(expected)
+    if repr(structure) != repr(its):
+        raise ValueError(f"{place}: the state is built as {structure}, not as {its}; begin with init_state(batch_size)")
+    for s, e in zip(given, wanted, strict=True):
+        if s.shape != e.shape:
+            raise ValueError(
+                f"{place}: the state holds {[tuple(x.shape) for x in given]}, not {[x.shape for x in wanted]}; "
+                "the batch size is that of the input"
+            )
+        if s.dtype != e.dtype:
+            raise TypeError(f"{place}: the state is {s.dtype}, the input {e.dtype}; convert one with .astype")
+    return state
