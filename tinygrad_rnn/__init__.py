@@ -7,11 +7,12 @@
 tensor([0.42  , 0.0707])
 """
 
-from . import nn, ops, optim, random, tree
+from . import io, nn, ops, optim, random, tree
 from .backend import from_dlpack
 from .checkpoint import checkpoint
 from .debug import detect_anomaly
 from .graph import Graph
+from .io import load, save
 from .node import no_grad, scope, steps
 from .op import bilinear, constant, elementwise, linear, primitive
 from .ops.complex import *
