@@ -111,6 +111,32 @@ def test_parameters_that_require_gradients_can_be_saved(path: Path) -> None:
     assert_same(load(path), {"W": np.array([1, 2], np.float32)})
 
 
+def test_training_goes_on_bit_for_bit_from_a_checkpoint(path: Path, device: str) -> None:
+    def start() -> tuple[tg.nn.Module, tg.optim.Adam, tg.random.Generator]:
+        rng = tg.random.Generator(0)
+        model = tg.nn.Linear(3, 2, rng=rng.fork("model")).to(device)
+        return model, tg.optim.Adam(model, lr=0.1), rng
+
+    def train(model: tg.nn.Module, optimizer: tg.optim.Adam, rng: tg.random.Generator) -> None:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(rng.normal((5, 3), device=device)) ** 2).mean().backward()
+            optimizer.step()
+
+    names = ("model", "optimizer", "rng")
+    uninterrupted = start()
+    train(*uninterrupted)
+    save(path, {name: part.state_dict() for name, part in zip(names, uninterrupted, strict=True)})
+    train(*uninterrupted)
+
+    resumed = start()
+    for name, part in zip(names, resumed, strict=True):
+        part.load_state_dict(load(path)[name])
+    train(*resumed)
+    for one, other in zip(uninterrupted, resumed, strict=True):
+        assert_same(one.state_dict(), other.state_dict())
+
+
 def test_loaded_arrays_can_be_written_to(path: Path) -> None:
     save(path, some("float32"))
     array = load(path)
