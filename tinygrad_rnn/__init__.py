@@ -16,6 +16,7 @@ from .io import load, save
 from .node import no_grad, scope, steps
 from .op import bilinear, constant, elementwise, linear, primitive
 from .ops.complex import *
+from .ops.einsum import *
 from .ops.elementwise import *
 from .ops.flow import detach, tap
 from .ops.index import *
@@ -25,4 +26,5 @@ from .ops.shape import *
 from .ops.special import *
 from .scan import scan
 from .tensor import Tensor, ones, tensor, zeros
+from .testing import gradcheck
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
