@@ -1,14 +1,21 @@
-"""Matrix products."""
+"""Matrix products, triangles and diagonals; see also einsum.py."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..op import bilinear
-from .shape import reshape, swapaxes
+from ..op import bilinear, linear
+from .index import getitem
+from .reduce import sum
+from .shape import moveaxis, reshape, swapaxes
 
 __all__ = [
+    "diagonal",
     "matmul",
+    "outer",
+    "trace",
+    "tril",
+    "triu",
 ]
 
 # mypy: disable-error-code="no-untyped-def"
@@ -67,3 +74,41 @@ def _inner_sizes(a, b):
 def matmul(a, b):
     """The matrix product over the last two axes, batched over the others, by NumPy's rules for 1-D arguments."""
     return a @ b
+
+
+def outer(a, b):
+    """aᵢ · bⱼ of the flattened a and b: shape (a.size, b.size)."""
+    return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
+@linear("triu", lambda g, k: triu(g, k))
+def _triu(xp, x, *, k):
+    return xp.triu(x, k)
+
+
+def triu(x, k=0):
+    """The last two axes' upper triangle, from the k-th diagonal on; 0 below."""
+    return _triu(x, k=k)
+
+
+@linear("tril", lambda g, k: tril(g, k))
+def _tril(xp, x, *, k):
+    return xp.tril(x, k)
+
+
+def tril(x, k=0):
+    """The last two axes' lower triangle, up to the k-th diagonal; 0 above."""
+    return _tril(x, k=k)
+
+
+def diagonal(x, offset=0, axis1=0, axis2=1):
+    """The entries (i, i + offset) of two axes, as the last axis."""
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    n = max(min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)), 0)
+    rows = np.arange(n) - min(offset, 0)
+    return getitem(x, (..., rows.tolist(), (rows + offset).tolist()))
+
+
+def trace(x, offset=0, axis1=0, axis2=1):
+    """The sum of a diagonal."""
+    return sum(diagonal(x, offset, axis1, axis2), -1)
