@@ -97,6 +97,13 @@ def test_any_tree_comes_back_with_its_containers_keys_and_order(tmp_path_factory
     assert_same(load(path), tree)
 
 
+def test_no_two_places_share_a_name(path: Path) -> None:
+    one, two, three, four, five, six, seven = (np.array(i) for i in range(7))
+    tree = {"a/b": one, "a": {"b": two}, "a~1b": three, "": {"a": four}, "__metadata__": five, "~metadata": six}
+    save(path, tree | {"/": seven})
+    assert_same(load(path), tree | {"/": seven})
+
+
 def test_tensors_come_back_as_arrays_on_the_device_asked_for(path: Path, device: str) -> None:
     host = some("complex128")
     save(path, {"a Tensor": tg.tensor(host, device=device), "an array": backend.to_device(host, device)})
