@@ -8,7 +8,11 @@
 """
 
 
+from zoo import cells, layouts
 from zoo.cell import Cell
-from zoo.cells import *
+from zoo.cells import *  # noqa: F403
 from zoo.registry import get, names, register
 from zoo.topology import RNN, Bidirectional, Stacked
+
+__all__ = ["Cell", "RNN", "Stacked", "Bidirectional", "get", "names", "register", "layouts"]
+__all__ += cells.__all__

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import tinygrad_rnn as tg
 from zoo.cell import Cell
 from zoo.registry import register
@@ -50,7 +52,7 @@ class LSTM(Cell):
         super().__init__(input_size, hidden_size)
         rng = rng or tg.random.Generator()
         self.input = tg.nn.Linear(input_size, 4 * hidden_size, rng=rng.fork("input"))
-        self.input.bias.data[hidden_size : 2 * hidden_size] = forget_bias
+        self.input.bias = tg.nn.parameter(np.repeat(np.array([0, forget_bias, 0, 0], np.float32), hidden_size))
         self.U = tg.nn.parameter(tg.nn.init.orthogonal(rng.fork("U"), (hidden_size, 4 * hidden_size), blocks=4))
 
     def step(self, x: Any, s: State) -> tuple[Any, State]:

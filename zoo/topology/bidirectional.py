@@ -36,11 +36,12 @@ class Bidirectional(tg.nn.Module):
             "reverse": RNN(reverse, reverse=True) if isinstance(reverse, Cell) else reverse,
         }
         for name, rnn in self.directions.items():
-            if not isinstance(rnn, RNN) or rnn.reverse != (name == "reverse"):
-                raise ValueError(f"Bidirectional: {name} is not a cell or RNN(cell, reverse={name == 'reverse'}): {rnn!r}")
+            wanted = name == "reverse"
+            if not isinstance(rnn, RNN) or rnn.reverse != wanted:
+                raise ValueError(f"Bidirectional: {name} takes a cell or RNN(cell, reverse={wanted}), not {rnn!r}")
         sizes = {name: rnn.input_size for name, rnn in self.directions.items()}
         if len(set(sizes.values())) > 1:
-            raise ValueError(f"Bidirectional: both read the same sequence, but take different numbers of features: {sizes}")
+            raise ValueError(f"Bidirectional: both read the same features, but take different numbers of them: {sizes}")
 
     @property
     def input_size(self) -> int:
