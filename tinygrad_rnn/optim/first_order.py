@@ -180,12 +180,13 @@ class SGD(Optimizer):
     @staticmethod
     def update(xp, p, g, kept, *, lr, momentum, nesterov, weight_decay):
         g = _decayed(p, g, weight_decay)
-        if not momentum:
-            return p - lr * g
-        v = kept["velocity"]
-        v *= momentum
-        v += g
-        return p - lr * (g + momentum * v if nesterov else v)
+        if momentum:
+            v = kept["velocity"]
+            v *= momentum
+            v += g
+            g = g + momentum * v if nesterov else v
+        new = lr * g
+        return xp.subtract(p, new, out=new)
 
 
 class RMSprop(Optimizer):
