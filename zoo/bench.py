@@ -91,8 +91,8 @@ def lstm_contests(torch: Any) -> Iterator[Contest]:
             optimizer.step()
             optimizer.zero_grad()
 
-        parameters = (cell.input.weight, cell.U, cell.input.bias)
-        W, U, b = (torch.tensor(p.numpy().copy(), requires_grad=True) for p in parameters)
+        values = cell.state_dict()
+        W, U, b = (torch.tensor(values[k], requires_grad=True) for k in ("input/weight", "U", "input/bias"))
         series = torch.tensor(x)
         sgd = torch.optim.SGD([W, U, b], lr=1e-3)
 
@@ -164,9 +164,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the benchmark in a process of its own with one thread everywhere; exit status 1 when a limit is missed."""
     parser = Parser("bench", examples="example: python -m zoo bench --eager")
     parser.add_argument(
-        "--eager", action="store_true", required=True, help="the eager engine beside eager torch: chains of ops, an LSTM step"
+        "--eager", action="store_true", required=True, help="the eager engine beside eager torch: ops, an LSTM step"
     )
-    parser.add_argument("--rounds", type=COUNT, default=21, help="how often each contestant runs (default: %(default)s)")
+    parser.add_argument("--rounds", type=COUNT, default=21, help="runs of each contestant (default: %(default)s)")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec("torch") is None:
         raise UserError("bench compares with PyTorch, which is not installed: pip install torch==2.13.0")

@@ -55,6 +55,7 @@ class Progress:
     def __init__(self, *, total: int, done: int, metric: str, unit: str) -> None:
         self.total, self.done, self.metric, self.unit = total, done, metric, unit
         self.every = max(1, total // 10)
+        self.width = len(str(total))
         self.started = time.monotonic()
         self.count = 0
         self._bar = _bar(total, done) if sys.stdout.isatty() else None
@@ -77,10 +78,11 @@ class Progress:
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=step, text=self._words(loss, metric, rate, left))
         elif step % self.every == 0 or step == self.total:
-            say(f"step {step:>{len(str(self.total))}}/{self.total}  {self._words(loss, metric, rate, left)}")
+            say(f"step {step:>{self.width}}/{self.total}  {self._words(loss, metric, rate, left)}")
 
-    def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
+    def note(self, step: int, held_out: float) -> None:
+        """The metric as measured after a step: a line that stays."""
+        text = f"step {step:>{self.width}}/{self.total}  held out: {held_out:.3f} {self.metric}"
         if self._bar:
             self._bar.console.print(text, markup=False)
         else:

@@ -66,7 +66,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
     training = np.array([record["metric" if metric.smooth else "loss"] for record in records])
     measured = [(record["step"], record["held_out"]) for record in records if metric.smooth and "held_out" in record]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 11}):
-        figure = Figure(figsize=(8, 4.2), layout="constrained", facecolor="none")
+        figure = Figure(figsize=(9, 4.2), layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
         axes.plot(steps, training, color=BLUE, alpha=0.25, linewidth=0.8)
         axes.plot(steps, _smoothed(training), color=BLUE, linewidth=1.8, label="training (smoothed)")
@@ -75,13 +75,13 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
         for baseline in baselines if metric.smooth else ():
             axes.axhline(baseline.value, color="gray", linestyle="--", linewidth=1)
             axes.annotate(
-                baseline.name, (1, baseline.value), (-4, 2), xycoords=("axes fraction", "data"),
-                textcoords="offset points", ha="right", va="bottom", fontsize=9, color="gray",
+                baseline.name, (1, baseline.value), (4, 0), xycoords=("axes fraction", "data"),
+                textcoords="offset points", va="center", fontsize=9, color="gray",
             )  # fmt: skip
         axes.set(xlabel="step", ylabel=metric.name if metric.smooth else "loss")
         axes.margins(x=0.01)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="upper right")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
         file = io.StringIO()
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     return file.getvalue().replace("#000000", "currentColor")
@@ -91,11 +91,10 @@ BLUE, ORANGE = "#2f7ed8", "#e07b16"
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """A running mean over the last twentieth of the curve."""
-    width = max(1, len(values) // 20)
+    """The mean over a fiftieth of the curve around each point; fewer at the ends."""
+    width, n = len(values) // 100, len(values)
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
-    stop = np.arange(1, len(values) + 1)
-    start = np.maximum(0, stop - width)
+    start, stop = np.maximum(np.arange(n) - width, 0), np.minimum(np.arange(n) + width + 1, n)
     return (sums[stop] - sums[start]) / (stop - start)
 
 
@@ -139,7 +138,7 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink); 
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; }
-table { border-collapse: collapse; } caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; }
+table { border-collapse: collapse; } caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; white-space: nowrap; }
 td { padding: .25rem 1.2rem .25rem .5rem; border-top: 1px solid var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .model { background: var(--model); font-weight: 600; }

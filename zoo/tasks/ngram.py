@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -89,21 +88,14 @@ class _Level:
         return np.where(self.keys[place] == keys, place, -1)
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """A figure to beat: how it was made, and its value in the task's metric."""
-
-    name: str
-    value: float
-
-
-def baselines(train: np.ndarray, held_out: np.ndarray, *, vocabulary: int, orders: Sequence[int]) -> list[Baseline]:
-    """Bits per token on the held-out part, by order; its first tokens have the training part's end as context."""
-    found = []
+def bits_by_order(
+    train: np.ndarray, held_out: np.ndarray, *, vocabulary: int, orders: Iterable[int] = range(1, 6)
+) -> dict[int, float]:
+    """Bits per held-out token of the n-gram of each order; its first tokens have the training part's end as context."""
+    found = {}
     for order in orders:
         model = KneserNey(train, order=order, vocabulary=vocabulary)
-        bits = model.bits(held_out, history=train[len(train) - order + 1 :])
-        found.append(Baseline(f"{order}-gram, Kneser–Ney", bits))
+        found[order] = model.bits(held_out, history=train[len(train) - order + 1 :])
     return found
 
 
