@@ -186,13 +186,13 @@ def push(roots: Sequence[Node | None], tangents: dict[Node, Any], *, record: boo
             if node.op is PICK:
                 whole: Any = arriving[0]
                 t = whole[node.params["index"]]
-                if t is not None:
-                    moving[node] = t
-                continue
-            if node.saved is None:
+            elif node.saved is None:
                 raise RuntimeError(f"jvp through `{node.op.name}`{node.place()}: a backward pass freed what it needs")
-            frame.scope = node.scope
-            t = node.op.push(arriving, node.op.attach(node) if record else node.saved, node.params)
+            else:
+                frame.scope = node.scope
+                t = node.op.push(arriving, node.op.attach(node) if record else node.saved, node.params)
+            if t is None:
+                continue
             if not node.op.many:
                 if t.shape != node.shape:
                     t = _stretch(t, node.shape)

@@ -47,6 +47,13 @@ class Op:
         parameters = list(inspect.signature(forward).parameters.values())
         self.takes_xp = bool(parameters) and parameters[0].name == "xp"
         parameters = parameters[self.takes_xp :]
+        for p in parameters:
+            if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty:
+                raise TypeError(f"`{name}`: {p.name} has a default, so it is no array; write it after a *")
+            if p.name in ("g", "t", "out"):
+                raise TypeError(f"`{name}`: in rules `{p.name}` means the cotangent, tangent or output; rename it")
+        if not name.isidentifier():
+            raise TypeError(f"`{name}` is not a name that a Python function can have")
         self.args = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
         self.params = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -93,7 +100,7 @@ class Op:
         attached = []
         for slot, value in zip(self.slots, node.saved, strict=True):
             if slot == "out":
-                value = tuple(Tensor.of(v, None) for v in value) if self.many else Tensor.of(value, node)
+                value = picks(value, node) if self.many else Tensor.of(value, node)
             elif slot in self.args:
                 parent = node.inputs[self.args.index(slot)]
                 value = value if parent is None else Tensor.of(value, parent)
@@ -119,12 +126,18 @@ class Op:
             if t is not None:
                 if rule is None:
                     raise TypeError(f"`{self.name}` has no jvp rule; declare one: primitive({self.name!r}, …, jvp=…)")
-                part = rule(t, saved, params)
-                total = part if total is None else total + part
+                total = _added(total, rule(t, saved, params))
         return total
 
     def __repr__(self) -> str:
         return f"<op {self.name} ({self.kind})>"
+
+
+def _added(total: Any, part: Any) -> Any:
+    """The sum of two tangents: None does not move, several outputs come as a tuple."""
+    if total is None or part is None:
+        return part if total is None else total
+    return tuple(map(_added, total, part)) if isinstance(total, tuple | list) else total + part
 
 
 def _evaluate(source: str, names: dict[str, Any]) -> Any:
@@ -141,7 +154,7 @@ def refusal(name: str, cause: str, values: Sequence[Any], kind: type[Exception] 
 def explain(op: Op, error: Exception, values: tuple) -> Exception:
     """The error of a forward function as a user sees it; its cause is the op's own hint, where it has one."""
     flat = [v for value in values for v in (value if type(value) is tuple else (value,))]
-    modules = {NAMESPACES.get(type(v)) for v in flat} - {None}
+    modules = {module for v in flat if (module := NAMESPACES.get(type(v))) is not None}
     cause = str(error)
     if len(modules) > 1:
         names = " and ".join(sorted(m.__name__ for m in modules))
@@ -164,7 +177,10 @@ def _function(op: Op) -> Callable[..., Any]:
     signature += [k if v is inspect.Parameter.empty else f"{k}=_default_{k}" for k, v in op.params.items()]
     lines = ["_raw = True"]
     for a in op.args:
-        lines += [f"if type({a}) is _Tensor: _n_{a} = {a}.node; {a} = {a}.data; _raw = False", f"else: _n_{a} = None"]
+        tensor, other = f"_n_{a} = {a}.node; {a} = {a}.data; _raw = False", f"_n_{a} = None"
+        if f"{a}_shape" in op.slots:  # it may be a Python number beside an array
+            tensor, other = f"{tensor}; _s_{a} = {a}.shape", f"{other}; _s_{a} = getattr({a}, 'shape', ())"
+        lines += [f"if type({a}) is _Tensor: {tensor}", f"else: {other}"]
     if star:
         lines += [
             f"_n_{star} = tuple([_x.node if type(_x) is _Tensor else None for _x in {star}])",
@@ -235,7 +251,7 @@ def _saved(op: Op, slot: str) -> str:
     elif name == op.variadic or (name == "out" and op.many):
         value = f"_shapes({'_out' if name == 'out' else name})"
     else:
-        value = f"{'_out' if name == 'out' else name}.shape"
+        value = "_out.shape" if name == "out" else f"_s_{name}"
     readers = [i for i in sorted(op.needed_by[slot]) if i < len(op.args)]
     differentiable = [i for i, rule in enumerate(op.vjp) if rule is not None]
     if op.variadic or readers == differentiable:
@@ -288,7 +304,8 @@ def elementwise(name: str, *partials: Any, **options: Any) -> Callable[[Callable
             elif partial is None:
                 op.vjp.append(None)
             else:
-                source = {1: "g", -1: "-g"}.get(partial, f"g * {partial!r}")
+                factor = np.asarray(partial).item()  # a NumPy number would turn float32 into float64
+                source = {1: "g", -1: "-g"}.get(factor, f"g * {factor!r}")
                 op.vjp.append(_evaluate(f"lambda g, s, p: {source}", {}))
         op.pushes = list(op.vjp)
         return _declare(op)
@@ -369,8 +386,7 @@ def bilinear(name: str, *vjp: Rule | None, deferred: Any = None, **options: Any)
                     args = [t if place < 0 else saved[place] for place in others[i]]
                 else:
                     args = [t if j == i else x for j, x in enumerate(saved[rest])]
-                part = function(*args, **params)
-                total = part if total is None else total + part
+                total = _added(total, function(*args, **params))
             return total
 
         op.push_rest = push_rest
@@ -390,6 +406,8 @@ def primitive(
         _bind_vjps(op, vjp)
         _bind_deferred(op, deferred)
         rules = [jvp] if callable(jvp) else list(jvp)
+        if len(rules) > len(op.all_args):
+            raise TypeError(f"`{name}` takes {len(op.all_args)} arrays but got {len(rules)} jvp rules")
         rules += [None] * (len(op.all_args) - len(rules))
         op.pushes = [rule and op.bind(rule, i, cotangent="t") for i, rule in enumerate(rules)]
         if op.variadic and (last := op.pushes.pop()) is not None:

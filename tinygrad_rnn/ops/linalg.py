@@ -65,7 +65,9 @@ def _sum_of_outer_products(xp, parts, shape, dtype):
 
 
 def _inner_sizes(a, b):
-    if a.ndim and b.ndim and a.shape[-1] != b.shape[max(-2, -b.ndim)]:
+    if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
+        return "a matrix product takes arrays of one axis or more; multiply by a number with *"
+    if a.shape[-1] != b.shape[max(-2, -b.ndim)]:
         return f"inner sizes {a.shape[-1]} and {b.shape[max(-2, -b.ndim)]} differ"
     return None
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..op import constant, linear, primitive
+from ..op import constant, linear, primitive, refusal
 from .elementwise import abs, exp, maximum, where
 from .index import take_along_axis
 from .shape import concatenate, reshape, split, transpose
@@ -104,9 +104,9 @@ def std(x, axis=None, *, ddof=0, keepdims=False):
 
 
 @constant("ties")
-def _ties(x, out, *, axis):
+def _ties(x, extremum, *, axis):
     """1 / (how many entries equal the extremum) at those entries, else 0."""
-    at = (x == out).astype(x.dtype)
+    at = (x == extremum).astype(x.dtype)
     return at / at.sum(axis, keepdims=True)
 
 
@@ -253,7 +253,7 @@ def norm(x, ord=2, axis=None, keepdims=False):
         return sum(abs(x), axis, keepdims)
     if ord == math.inf:
         return max(abs(x), axis, keepdims)
-    raise ValueError(f"norm: ord={ord!r} is not 1, 2 or inf")
+    raise refusal("norm", f"ord = {ord!r} is not 1, 2 or inf", [x])
 
 
 @linear("cumsum", lambda g, axis, reverse: _cumsum(g, axis=axis, reverse=not reverse))
@@ -313,6 +313,6 @@ def topk(x, k, axis=-1):
     """
     size = x.shape[axis]
     if not 0 <= k <= size:
-        raise ValueError(f"topk: k = {k}, but axis {axis} of shape {x.shape} has {size} entries")
+        raise refusal("topk", f"k = {k}, but axis {axis} has {size} entries", [x])
     indices, _ = split(argsort(x, axis, descending=True), (k,), axis=axis)
     return take_along_axis(x, indices, axis), indices
