@@ -96,13 +96,13 @@ def orthogonal(rng: Generator, shape: Shape, *, gain: float = 1.0, blocks: int =
     """
     rows, columns = _matrix(shape, blocks)
 
-    def block(i: int) -> np.ndarray:
-        drawn = rng.fork(i).normal((max(rows, columns), min(rows, columns)), dtype="float64").numpy()
+    def block() -> np.ndarray:
+        drawn = rng.normal((max(rows, columns), min(rows, columns)), dtype="float64").numpy()
         q, r = np.linalg.qr(drawn)
         q = gain * q * np.sign(np.diag(r))
         return q if rows >= columns else q.T
 
-    return tensor(np.concatenate([block(i) for i in range(blocks)], axis=1).astype(np.float32))
+    return tensor(np.concatenate([block() for _ in range(blocks)], axis=1).astype(np.float32))
 
 
 def identity(rng: Generator | None, shape: Shape, *, gain: float = 1.0, blocks: int = 1) -> Tensor:

@@ -1,8 +1,8 @@
 """Optimisers, limits on gradients, and learning-rate schedules."""
 
-from . import schedule
 from .clip import clip_by_global_norm, clip_by_value, global_norm
 from .first_order import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .schedule import Plateau, constant, cosine, exponential, step_decay, warmup
 
 __all__ = [
     "Optimizer",
@@ -14,5 +14,10 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "global_norm",
-    "schedule",
+    "constant",
+    "step_decay",
+    "exponential",
+    "cosine",
+    "warmup",
+    "Plateau",
 ]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Plateau", "constant", "cosine", "exponential", "step", "warmup"]
+__all__ = ["Plateau", "constant", "cosine", "exponential", "step_decay", "warmup"]
 
 Schedule = Callable[[int], float]
 
@@ -20,13 +20,13 @@ def constant(lr: float) -> Schedule:
     return lambda n: lr
 
 
-def step(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
+def step_decay(lr: float, *, every: int, factor: float = 0.1) -> Schedule:
     """``lr · factor^⌊n / every⌋``: a stairway down.
 
-    >>> [step(1.0, every=2, factor=0.5)(n) for n in range(5)]
+    >>> [step_decay(1.0, every=2, factor=0.5)(n) for n in range(5)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
-    _positive("step", every=every)
+    _positive("step_decay", every=every)
     return lambda n: lr * factor ** (n // every)
 
 

@@ -171,6 +171,22 @@ def test_second_derivatives_with_respect_to_a_module_agree_with_differences_of_g
         np.testing.assert_allclose(product[path].numpy(), difference, atol=1e-7 * largest, err_msg=path)
 
 
+def test_parameters_that_the_function_itself_lists_are_differentiated_too_at_any_order():
+    net = Net().astype("float64")
+
+    def penalty(net):
+        return sum((p**4).sum() for p in net.parameters())
+
+    v, values = _directions(net), {path: p.numpy() for path, p in net.named_parameters()}
+    product = tg.hvp(penalty, (net,), (v,))
+    third = tg.grad(
+        lambda net: sum((g * v[path]).sum() for path, g in tg.hvp(penalty, (net,), (v,)).items())
+    )(net)  # fmt: skip
+    for path, p in values.items():
+        np.testing.assert_allclose(product[path].numpy(), 12 * p**2 * v[path], rtol=1e-12, err_msg=path)
+        np.testing.assert_allclose(third[path].numpy(), 24 * p * v[path] ** 2, rtol=1e-12, err_msg=path)
+
+
 def test_a_module_is_as_it_was_after_a_transform():
     net = Net()
     nodes = [p.node for p in net.parameters()]

@@ -214,7 +214,7 @@ def test_a_parameter_without_a_gradient_stays_and_its_updates_are_not_counted():
 
 def test_the_learning_rate_is_set_between_steps():
     w = tg.tensor(1.0, requires_grad=True)
-    optimizer, schedule = optim.SGD([w], lr=1.0), optim.schedule.step(0.5, every=1, factor=0.5)
+    optimizer, schedule = optim.SGD([w], lr=1.0), optim.step_decay(0.5, every=1, factor=0.5)
     seen = []
     for _ in range(3):
         optimizer.lr = schedule(optimizer.steps)
@@ -234,6 +234,14 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_updated(bad, devi
     assert not optimizer.state_dict()["kept"]
     for path, value in _values().items():
         np.testing.assert_array_equal(optimizer.parameters[path].numpy(), value)
+
+
+def test_the_variance_of_a_constant_gradient_is_never_negative():
+    w, g = tg.zeros(50, requires_grad=True), np.linspace(0.1, 3, 50).astype("float32")
+    optimizer = optim.RMSprop([w], lr=1e-3, alpha=0.5, centered=True, eps=1e-3)
+    for _ in range(60):
+        optimizer.step([tg.tensor(g)])
+    assert np.isfinite(w.numpy()).all()
 
 
 def test_a_huge_gradient_whose_square_overflows_is_finite():

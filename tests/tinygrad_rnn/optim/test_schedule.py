@@ -11,14 +11,14 @@ STEPS = 30
 # schedule here → the same in torch, which multiplies the optimiser's lr of 0.4
 TABLE = {
     "constant": (schedule.constant(0.4), lambda s, o: s.ConstantLR(o, factor=1.0)),
-    "step": (schedule.step(0.4, every=7, factor=0.3), lambda s, o: s.StepLR(o, 7, gamma=0.3)),
+    "step_decay": (schedule.step_decay(0.4, every=7, factor=0.3), lambda s, o: s.StepLR(o, 7, gamma=0.3)),
     "exponential": (schedule.exponential(0.4, factor=0.9), lambda s, o: s.ExponentialLR(o, gamma=0.9)),
     "cosine": (
         schedule.cosine(0.4, steps=STEPS, final=0.1),
         lambda s, o: s.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.1),
     ),
     "warmup": (
-        schedule.warmup(schedule.step(0.4, every=7, factor=0.3), 5),
+        schedule.warmup(schedule.step_decay(0.4, every=7, factor=0.3), 5),
         lambda s, o: s.SequentialLR(
             o, [s.LinearLR(o, start_factor=0.2, total_iters=4), s.StepLR(o, 7, gamma=0.3)], milestones=[5]
         ),
@@ -96,7 +96,7 @@ def test_a_plateau_goes_on_from_its_state(options, at):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: schedule.step(0.1, every=0), "step: every=0 is not a positive number of steps"),
+        (lambda: schedule.step_decay(0.1, every=0), "step_decay: every=0 is not a positive number of steps"),
         (lambda: schedule.cosine(0.1, steps=0), "cosine: steps=0"),
         (lambda: schedule.warmup(schedule.constant(0.1), 0), "warmup: steps=0"),
         (lambda: schedule.Plateau(0.1, factor=1.5), "factor=1.5 is not between 0 and 1"),
