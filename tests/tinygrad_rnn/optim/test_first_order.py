@@ -104,14 +104,27 @@ def test_an_optimiser_takes_the_same_steps_on_every_device_in_float32(name, devi
         np.testing.assert_allclose(there[path], here[path], rtol=1e-5)
 
 
+def _in_memory(state, folder):
+    return state
+
+
+def _pickled(state, folder):
+    return pickle.loads(pickle.dumps(state))
+
+
+def _in_a_file(state, folder):
+    tg.save(folder / "optimizer.safetensors", state)
+    return tg.load(folder / "optimizer.safetensors")
+
+
 @pytest.mark.parametrize("name", MINIMAL)
-@pytest.mark.parametrize("carried", [lambda state: state, lambda state: pickle.loads(pickle.dumps(state))])
-def test_a_run_that_is_resumed_equals_one_that_never_stopped_bit_for_bit(name, carried):
+@pytest.mark.parametrize("carried", [_in_memory, _pickled, _in_a_file])
+def test_a_run_that_is_resumed_equals_one_that_never_stopped_bit_for_bit(name, carried, tmp_path):
     make, options = getattr(optim, name), MINIMAL[name]
     whole = _run(make(_parameters(_values()), **options), 7)
     first = make(_parameters(_values()), **options)
     _run(first, 2)
-    state, values = carried(first.state_dict()), {path: p.numpy() for path, p in first.parameters.items()}
+    state, values = carried(first.state_dict(), tmp_path), {path: p.numpy() for path, p in first.parameters.items()}
     _run(first, 2, start=2)  # what was taken is a copy: going on does not change it
     second = make(_parameters(values), **options | {"lr": 0.123})
     second.load_state_dict(state)
