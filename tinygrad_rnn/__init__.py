@@ -7,7 +7,7 @@
 tensor([0.42  , 0.0707])
 """
 
-from . import io, nn, ops, optim, random, tree
+from . import bptt, io, nn, ops, optim, random, tree
 from .backend import from_dlpack
 from .checkpoint import checkpoint
 from .debug import detect_anomaly
@@ -16,11 +16,13 @@ from .io import load, save
 from .node import no_grad, scope, steps
 from .op import bilinear, constant, elementwise, linear, primitive
 from .ops.complex import *
+from .ops.conv import *
 from .ops.einsum import *
 from .ops.elementwise import *
 from .ops.flow import detach, tap
 from .ops.index import *
 from .ops.linalg import *
+from .ops.loss import *
 from .ops.reduce import *
 from .ops.shape import *
 from .ops.special import *

@@ -82,12 +82,16 @@ def _read(x: Any, arrays: Sequence[Any], index: Any) -> Any:
 def scatter(xp, v, *arrays, index, shape):
     """Zeros of ``shape`` with v added at the places of an encoded index: what indexing is the transpose of."""
     buffer = xp.zeros(shape, v.dtype)
-    if _distinct(arrays):
-        buffer[_decode(index, arrays)] = v
-    else:
-        rows, tail = _places(xp, index, arrays, shape)
-        _add_rows(xp, buffer, rows, xp.broadcast_to(v, rows.shape + tail))
+    _add(xp, buffer, arrays, index, v)
     return buffer
+
+
+def _add(xp: Any, buffer: Any, arrays: Sequence[Any], index: Any, v: Any) -> None:
+    if _distinct(arrays):
+        buffer[_decode(index, arrays)] += v
+    else:
+        rows, tail = _places(xp, index, arrays, buffer.shape)
+        _add_rows(xp, buffer, rows, xp.broadcast_to(v, rows.shape + tail))
 
 
 def _distinct(arrays: Sequence[Any]) -> bool:
@@ -112,7 +116,10 @@ def _places(xp: Any, index: Any, arrays: Sequence[Any], shape: tuple[int, ...]) 
 
 
 def _add_rows(xp: Any, buffer: Any, rows: Any, values: Any) -> None:
-    """buffer[rows] += values, in place, where a row may be named many times; in an order that is always the same."""
+    """buffer[rows] += values, in place, where a row may be named many times; in an order that is always the same.
+
+    The buffer is contiguous, so that reshaping it is a view.
+    """
     width = math.prod(values.shape[rows.ndim :])
     rows, values = rows.reshape(-1), values.reshape(-1, width)
     if not values.size:
@@ -225,6 +232,14 @@ def _index_set(xp, x, v, *arrays, index):
     return out
 
 
+@linear("index_add", lambda g: g, lambda g, arrays, index: _read(g, arrays, index))
+def index_add(xp, x, v, *arrays, index):
+    """x with v added at the places of an encoded index, as often as they are named."""
+    out = x.astype(xp.result_type(x, v), order="C")
+    _add(xp, out, arrays, index, v)
+    return out
+
+
 class At:
     """``x.at[index]``: the places of x at an index; ``set`` and ``add`` return x with other values there."""
 
@@ -253,18 +268,19 @@ class At:
         >>> tg.tensor([1.0, 2.0]).at[[0, 0]].add(1.0)
         tensor([3., 2.])
         """
-        return self.x + scatter(self._array(v), *self.arrays, index=self.index, shape=self.x.shape)
+        return index_add(self.x, self._array(v), *self.arrays, index=self.index)
 
     def _array(self, v: Any) -> Any:
         return v if hasattr(v, "dtype") else namespace(self.x.data).asarray(v, dtype=self.x.dtype)
 
 
-def check_ids(ids: Any, size: int, what: str) -> None:
+def check_ids(ids: Any, size: int, what: str, way_out: str = "") -> None:
     """Raise for ids that are no integers in [0, size). On a GPU this waits for the device."""
     if not hasattr(ids, "dtype") or ids.dtype.kind not in "iu":
         raise TypeError("the ids must be an integer array or Tensor: tg.tensor(ids, dtype='int64')")
     if ids.size and not ((low := int(ids.min())) >= 0 and (high := int(ids.max())) < size):
-        raise IndexError(f"id {low if low < 0 else high} is out of range: there are {size} {what}, 0 to {size - 1}")
+        wrong = low if low < 0 else high
+        raise IndexError(f"id {wrong} is out of range: there are {size} {what}, 0 to {size - 1}{way_out}")
 
 
 def _embedded(xp: Any, parts: list[tuple], shape: tuple[int, ...], dtype: Any) -> Any:
