@@ -383,6 +383,55 @@ def test_no_two_cases_have_the_same_name() -> None:
 # what the table cannot say
 
 
+REDUCTIONS = ["sum", "mean", "var", "std", "max", "min", "prod", "logsumexp", "norm"]
+
+
+@pytest.mark.parametrize(
+    "op, axis", [*((op, None) for op in REDUCTIONS), *((op, a) for op in ("sum", "max", "prod") for a in (0, -1))]
+)
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_a_0d_array_is_reduced_to_itself(op: str, axis: int | None, keepdims: bool) -> None:
+    f = lambda x: getattr(tg, op)(x, axis=axis, keepdims=keepdims)  # noqa: E731
+    y, pullback = tg.vjp(f, np.array(3.0))
+    (g,) = pullback(np.array(2.0))
+    constant = op in ("var", "std")
+    assert y.shape == g.shape == () and y.item() == pytest.approx(0 if constant else 3)
+    assert g.item() == pytest.approx(0 if constant else 2)
+    assert tg.jvp(f, (np.array(3.0),), (np.array(2.0),))[1].item() == pytest.approx(0 if constant else 2)
+
+
+@pytest.mark.parametrize("op", [*REDUCTIONS, "softmax", "log_softmax", "cumsum", "sort", "argsort", "argmax"])
+def test_an_empty_batch_has_empty_results_and_gradients(op: str) -> None:
+    f = lambda x: getattr(tg, op)(x, axis=-1)  # noqa: E731
+    x = tg.tensor(np.empty((0, 3)), requires_grad=True)
+    y = f(x)
+    assert y.shape == ((0,) if op in (*REDUCTIONS, "argmax") else (0, 3))
+    if y.requires_grad:
+        y.backward(tg.tensor(np.empty(y.shape)))
+        assert x.grad.shape == (0, 3)
+
+
+def test_the_empty_sum_is_0_and_the_empty_product_1() -> None:
+    x = tg.tensor(np.empty((0, 3)), requires_grad=True)
+    for op, value in (("sum", 0), ("prod", 1), ("norm", 0)):
+        y = getattr(tg, op)(x, axis=0)
+        assert y.tolist() == [value] * 3
+        assert tg.grad(lambda x, op=op: getattr(tg, op)(x))(x).shape == (0, 3)
+
+
+@pytest.mark.parametrize("op", ["max", "min", "logsumexp", "argmax", "var", "std"])
+def test_what_has_no_value_for_no_entries_says_so(op: str) -> None:
+    with pytest.raises(ValueError, match=r"(max|min|logsumexp|argmax|var): \(0, 3\) float64; "):
+        getattr(tg, op)(tg.tensor(np.empty((0, 3))), axis=0)
+
+
+@pytest.mark.parametrize("op", [*REDUCTIONS, "softmax", "log_softmax", "cumsum", "sort", "argsort", "argmax"])
+@pytest.mark.parametrize("axis", [2, -3])
+def test_an_axis_that_is_not_there_is_refused(op: str, axis: int) -> None:
+    with pytest.raises((ValueError, IndexError), match=rf"\w+: .*axis {axis} is out of bounds"):
+        getattr(tg, op)(tg.ones((2, 3)), axis=axis)
+
+
 @pytest.mark.parametrize("op", ["max", "min"])
 def test_entries_that_tie_for_the_extremum_share_the_gradient_evenly(op: str) -> None:
     x = tg.tensor([[1.0, 1.0, 1.0, 1.0], [2.0, -2.0, 2.0, -2.0]])

@@ -38,15 +38,24 @@ __all__ = [
 
 
 def _axes(axis, ndim):
-    """The axes that ``axis`` names, as non-negative numbers."""
+    """The axes that ``axis`` names, as non-negative numbers; 0 and −1 name none of a 0-d array, as in NumPy."""
     if axis is None:
         return tuple(range(ndim))
-    return tuple(a % ndim if ndim else 0 for a in (axis if isinstance(axis, tuple) else (axis,)))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
+
+
+def _checked_axes(name, x, axis):
+    """``_axes`` for a call from outside, which may name an axis that is not there."""
+    ndim = len(x.shape)
+    for a in () if axis is None else axis if isinstance(axis, tuple) else (axis,):
+        if not -(ndim or 1) <= a < (ndim or 1):
+            raise refusal(name, f"axis {a} is out of bounds for array of dimension {ndim}", [x])
+    return _axes(axis, ndim)
 
 
 def _count(x_shape, axis):
     """How many entries each entry of the result is made of."""
-    return math.prod(x_shape[a] for a in _axes(axis, len(x_shape))) if x_shape else 1
+    return math.prod(x_shape[a] for a in _axes(axis, len(x_shape)))
 
 
 def _kept(g, x_shape, axis, keepdims):
@@ -90,17 +99,25 @@ def mean(x, axis=None, keepdims=False):
     return _mean(x, axis=axis, keepdims=keepdims)
 
 
+def _degrees(x, axis, ddof):
+    left = _count(x.shape, _checked_axes("var", x, axis)) - ddof
+    if left <= 0:
+        raise refusal("var", f"{left + ddof} entries less ddof = {ddof} leave nothing to divide by", [x])
+    return left
+
+
 def var(x, axis=None, *, ddof=0, keepdims=False):
-    """Σ |x − mean|² / (n − ddof)."""
+    """Σ |x − mean|² / (n − ddof); ValueError unless that is positive."""
+    degrees = _degrees(x, axis, ddof)
     d = x - mean(x, axis, keepdims=True)
     squares = (d * d.conj()).real if x.dtype.kind == "c" else d * d
-    return sum(squares, axis, keepdims) / (_count(x.shape, axis) - ddof)
+    return sum(squares, axis, keepdims) / degrees
 
 
 def std(x, axis=None, *, ddof=0, keepdims=False):
     """√var; where all entries are equal the gradient counts as 0."""
-    d = x - mean(x, axis, keepdims=True)
-    return norm(d, axis=axis, keepdims=keepdims) / math.sqrt(_count(x.shape, axis) - ddof)
+    degrees = _degrees(x, axis, ddof)
+    return norm(x - mean(x, axis, keepdims=True), axis=axis, keepdims=keepdims) / math.sqrt(degrees)
 
 
 @constant("ties")
@@ -141,8 +158,8 @@ def min(x, axis=None, keepdims=False):
 
 def prod(x, axis=None, keepdims=False):
     """Π x, halving the axis until one entry is left: nothing is divided, so zeros are as good as any number."""
-    gone = _axes(axis, len(x.shape))
-    n = _count(x.shape, axis)
+    gone = _checked_axes("prod", x, axis)
+    n = _count(x.shape, gone)
     if n == 0:
         return sum(x, axis, keepdims) + 1
     stay = tuple(a for a in range(len(x.shape)) if a not in gone)
@@ -155,11 +172,16 @@ def prod(x, axis=None, keepdims=False):
     return reshape(p, kept if keepdims else tuple(x.shape[a] for a in stay))
 
 
-def _below_maximum(xp, x, axis):
+def _below_maximum(x, axis):
     """x − max x, and the maximum; a finite number stands in for an infinite one, so that −inf − −inf is −inf."""
     limits = np.finfo(x.dtype)
-    top = xp.clip(x.max(axis, keepdims=True), limits.min, limits.max)
+    top = x.max(axis, keepdims=True).clip(limits.min, limits.max)
     return x - top, top
+
+
+def _positive(xp, total):
+    """A sum of exponentials, at least 1 unless all of them are e^−∞: then a tiny number, to divide by."""
+    return xp.maximum(total, np.finfo(total.dtype).tiny)
 
 
 def _finite(x, out, axis, keepdims):
@@ -173,7 +195,7 @@ def _finite(x, out, axis, keepdims):
     jvp=lambda t, x, out, axis, keepdims: sum(t * exp(x - _finite(x, out, axis, keepdims)), axis, keepdims),
 )
 def _logsumexp(xp, x, *, axis, keepdims):
-    below, top = _below_maximum(xp, x, axis)
+    below, top = _below_maximum(x, axis)
     with np.errstate(divide="ignore"):  # log 0 = −inf is meant
         out = xp.log(xp.exp(below).sum(axis, keepdims=True)) + top
     return out if keepdims else out.reshape([n for a, n in enumerate(x.shape) if a not in _axes(axis, x.ndim)])
@@ -192,9 +214,8 @@ def _along_softmax(g, out, axis):
 
 @primitive("softmax", _along_softmax, jvp=_along_softmax)
 def _softmax(xp, x, *, axis):
-    p = xp.exp(_below_maximum(xp, x, axis)[0])
-    total = p.sum(axis, keepdims=True)
-    p /= total + (total == 0)
+    p = xp.exp(_below_maximum(x, axis)[0])
+    p /= _positive(xp, p.sum(axis, keepdims=True))
     return p
 
 
@@ -209,9 +230,8 @@ def softmax(x, axis=-1):
     jvp=lambda t, out, axis: t - sum(exp(out) * t, axis, keepdims=True),
 )
 def _log_softmax(xp, x, *, axis):
-    below, _ = _below_maximum(xp, x, axis)
-    total = xp.exp(below).sum(axis, keepdims=True)
-    return below - xp.log(total + (total == 0))
+    below, _ = _below_maximum(x, axis)
+    return below - xp.log(_positive(xp, xp.exp(below).sum(axis, keepdims=True)))
 
 
 def log_softmax(x, axis=-1):
