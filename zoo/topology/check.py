@@ -12,8 +12,8 @@ from zoo.cell import Cell
 __all__ = ["checked_input", "checked_state"]
 
 
-def checked_input(place: str, name: str, x: Any, axes: tuple[str, ...], cell: Cell) -> tuple[Any, Any]:
-    """The input (*axes, *cell.input_shape) as Tensors, and a function that makes the state which fits it.
+def checked_input(place: str, name: str, x: Any, axes: tuple[str, ...], cell: Cell) -> tuple[Any, dict[str, Any]]:
+    """The input (*axes, *cell.input_shape) as Tensors, and what ``init_state`` must know to make the state it needs.
 
     Raises ValueError for another shape, TypeError for another dtype than that of the parameters.
     """
@@ -43,7 +43,7 @@ def checked_input(place: str, name: str, x: Any, axes: tuple[str, ...], cell: Ce
             f"{place}: {name} is {first.dtype}, the cell takes {dtype} features; "
             "turn indices into vectors: tg.one_hot or tg.nn.Embedding"
         )
-    return x, lambda init_state: init_state(first.shape[n - 1], dtype=dtype, device=first.device)
+    return x, {"batch_size": first.shape[n - 1], "dtype": dtype, "device": first.device}
 
 
 def checked_state(place: str, state: Any, expected: Any) -> Any:

@@ -19,9 +19,9 @@ class RNN(tg.nn.Module):
     """A cell unrolled along time: ``y_t, s_t = cell(x_t, s_{t−1})`` for t = 0 … T−1.
 
     ``rnn(xs)`` with xs (T, B, I) gives ys (T, B, O) and the last state; with ``all_states`` the state after every step,
-    (T, B, …), instead of the last. ``state`` is what to begin with, by default the cell's zeros, or, with
+    (T, B, …), instead of the last. ``state`` is what to begin with; left out, the cell's zeros or, with
     ``initial="trainable"``, parameters that all rows share. Past its entry in ``lengths`` (B,) a row keeps its state
-    and gives zeros, and what xs holds there, NaN included, changes nothing. ``reverse`` runs t = T−1 … 0 (with lengths
+    and gives zeros (for all states too), and what xs holds there, NaN included, changes nothing. ``reverse`` runs t = T−1 … 0 (with lengths
     from each row's own end), y_t stays at its t. ``compile`` is that of ``tg.scan``. ``rnn.step(x, state)`` streams.
 
     Raises ValueError for shapes, lengths and states that do not fit, TypeError for dtypes that do not.
@@ -91,8 +91,8 @@ class RNN(tg.nn.Module):
             yield str(place)
 
     def _checked(self, place: str, name: str, x: Any, axes: tuple[str, ...], state: Any) -> tuple[Any, Any]:
-        x, fitting = checked_input(place, name, x, axes, self.cell)
-        initial = fitting(self.init_state)
+        x, wanted = checked_input(place, name, x, axes, self.cell)
+        initial = self.init_state(**wanted)
         return x, initial if state is None else checked_state(place, state, initial)
 
 
