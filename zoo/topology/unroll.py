@@ -20,9 +20,10 @@ class RNN(tg.nn.Module):
 
     ``rnn(xs)`` with xs (T, B, I) gives ys (T, B, O) and the last state; with ``all_states`` the state after every step,
     (T, B, …), instead of the last. ``state`` is what to begin with; left out, the cell's zeros or, with
-    ``initial="trainable"``, parameters that all rows share. Past its entry in ``lengths`` (B,) a row keeps its state
-    and gives zeros (for all states too), and what xs holds there, NaN included, changes nothing. ``reverse`` runs t = T−1 … 0 (with lengths
-    from each row's own end), y_t stays at its t. ``compile`` is that of ``tg.scan``. ``rnn.step(x, state)`` streams.
+    ``initial="trainable"``, parameters that all rows share. Past its entry in ``lengths`` (B,) a row keeps its state,
+    ys (and all states) are zero, and what xs holds there, NaN included, changes nothing. ``reverse`` runs
+    t = T−1 … 0 (with lengths from each row's own end), y_t stays at its t. ``compile`` is that of ``tg.scan``.
+    ``rnn.step(x, state)`` streams.
 
     Raises ValueError for shapes, lengths and states that do not fit, TypeError for dtypes that do not.
 
