@@ -319,3 +319,25 @@ def test_errors_name_the_op_and_the_shapes(call: Any, kind: type, message: str) 
 def test_arrays_of_two_devices_are_not_mixed(op: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=r"live on different devices .*; move one with \.to\(device\)"):
         op(tg.tensor(R), tg.tensor(R, device="strict"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tg.transpose(W, (0, 2)),
+        lambda: tg.swapaxes(W, 0, 2),
+        lambda: tg.moveaxis(W, 0, 2),
+        lambda: tg.squeeze(W, 2),
+        lambda: tg.expand_dims(X, 2),
+        lambda: tg.concatenate([W, W], 2),
+        lambda: tg.stack([X, X], 2),
+        lambda: tg.split(W, 2, axis=2),
+        lambda: tg.unstack(W, 2),
+        lambda: tg.flip(W, 2),
+        lambda: tg.prod(W, 2),
+        lambda: tg.var(W, 2),
+    ],
+)
+def test_no_axis_is_wrapped_around(call: Any) -> None:
+    with pytest.raises(ValueError, match=r"^\w+: \(2.*axis 2 is out of bounds for array of dimension [12]"):
+        call()

@@ -12,7 +12,7 @@ import numpy as np
 from ..op import constant, linear, primitive, refusal
 from .elementwise import abs, exp, maximum, where
 from .index import take_along_axis
-from .shape import concatenate, reshape, split, transpose
+from .shape import axes_of, concatenate, reshape, split, transpose
 
 __all__ = [
     "argmax",
@@ -38,19 +38,10 @@ __all__ = [
 
 
 def _axes(axis, ndim):
-    """The axes that ``axis`` names, as non-negative numbers; 0 and −1 name none of a 0-d array, as in NumPy."""
+    """The axes that NumPy took ``axis`` for, as numbers ≥ 0; it lets 0 and −1 pass for a 0-d array."""
     if axis is None:
         return tuple(range(ndim))
     return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,))) if ndim else ()
-
-
-def _checked_axes(name, x, axis):
-    """``_axes`` for a call from outside, which may name an axis that is not there."""
-    ndim = len(x.shape)
-    for a in () if axis is None else axis if isinstance(axis, tuple) else (axis,):
-        if not -(ndim or 1) <= a < (ndim or 1):
-            raise refusal(name, f"axis {a} is out of bounds for array of dimension {ndim}", [x])
-    return _axes(axis, ndim)
 
 
 def _count(x_shape, axis):
@@ -100,7 +91,7 @@ def mean(x, axis=None, keepdims=False):
 
 
 def _degrees(x, axis, ddof):
-    left = _count(x.shape, _checked_axes("var", x, axis)) - ddof
+    left = _count(x.shape, axes_of("var", x, axis)) - ddof
     if left <= 0:
         raise refusal("var", f"{left + ddof} entries less ddof = {ddof} leave nothing to divide by", [x])
     return left
@@ -158,7 +149,7 @@ def min(x, axis=None, keepdims=False):
 
 def prod(x, axis=None, keepdims=False):
     """Π x, halving the axis until one entry is left: nothing is divided, so zeros are as good as any number."""
-    gone = _checked_axes("prod", x, axis)
+    gone = axes_of("prod", x, axis)
     n = _count(x.shape, gone)
     if n == 0:
         return sum(x, axis, keepdims) + 1

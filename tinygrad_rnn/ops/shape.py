@@ -77,6 +77,18 @@ def sizes(shape: tuple) -> tuple[int, ...]:
     return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
 
 
+def axes_of(name: str, x: Any, axis: Any, ndim: int | None = None) -> tuple[int, ...]:
+    """The axes that a call of ``name`` means by an int, a tuple, or None for all, as numbers ≥ 0."""
+    n = len(x.shape) if ndim is None else ndim
+    if axis is None:
+        return tuple(range(n))
+    axes = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    for a in axes:
+        if not -n <= a < n:
+            raise refusal(name, f"axis {a} is out of bounds for array of dimension {n}", [x])
+    return tuple(a % n for a in axes)
+
+
 @linear("transpose", lambda g, axes: transpose(g, tuple(int(i) for i in np.argsort(axes))))
 def _transpose(x, *, axes):
     return x.transpose(axes)
@@ -84,8 +96,7 @@ def _transpose(x, *, axes):
 
 def transpose(x, axes=None):
     """The axes in another order; reversed when ``axes`` is None."""
-    n = len(x.shape)
-    return _transpose(x, axes=tuple(range(n))[::-1] if axes is None else tuple(a % n for a in axes))
+    return _transpose(x, axes=axes_of("transpose", x, axes)[:: -1 if axes is None else 1])
 
 
 @linear("swapaxes", lambda g, axis1, axis2: swapaxes(g, axis1, axis2))
@@ -110,11 +121,10 @@ def broadcast_to(x, shape):
 
 def moveaxis(x, source, destination):
     """Axes moved to other places, the rest in their order; ``source`` and ``destination``: an int or a tuple each."""
-    n = len(x.shape)
-    sources, places = ([a % n for a in (at if isinstance(at, tuple) else (at,))] for at in (source, destination))
+    sources, places = axes_of("moveaxis", x, source), axes_of("moveaxis", x, destination)
     if len(sources) != len(places):
         raise refusal("moveaxis", f"{source} to {destination}: as many places as axes are needed", [x])
-    order = [a for a in range(n) if a not in sources]
+    order = [a for a in range(len(x.shape)) if a not in sources]
     for place, axis in sorted(zip(places, sources, strict=True)):
         order.insert(place, axis)
     return _transpose(x, axes=tuple(order))
@@ -122,18 +132,16 @@ def moveaxis(x, source, destination):
 
 def squeeze(x, axis=None):
     """Without the axes of size 1 (all of them, or those named)."""
-    n = len(x.shape)
-    gone = range(n) if axis is None else [a % n for a in (axis if isinstance(axis, tuple) else (axis,))]
+    gone = axes_of("squeeze", x, axis)
     if axis is not None and any(x.shape[a] != 1 for a in gone):
-        raise refusal("squeeze", f"axes {tuple(gone)} are not all of size 1", [x])
+        raise refusal("squeeze", f"axes {gone} are not all of size 1", [x])
     return reshape(x, tuple(s for a, s in enumerate(x.shape) if a not in gone or s != 1))
 
 
 def expand_dims(x, axis):
     """With new axes of size 1 at the places ``axis`` of the result."""
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    n = len(x.shape) + len(axes)
-    places = {a % n for a in axes}
+    n = len(x.shape) + (len(axis) if isinstance(axis, tuple) else 1)
+    places = axes_of("expand_dims", x, axis, n)
     sizes = iter(x.shape)
     return reshape(x, tuple(1 if i in places else next(sizes) for i in range(n)))
 
@@ -186,7 +194,7 @@ def split(x, parts, axis=-1):
     One op, whose backward pass is one concatenate: cells take their gates apart with it.
     """
     if isinstance(parts, int):
-        size = x.shape[axis]
+        size = x.shape[axes_of("split", x, axis)[0]]
         if size % parts:
             raise refusal("split", f"axis {axis} has {size} entries, not a multiple of {parts}", [x])
         parts = range(size // parts, size, size // parts) if size else [0] * (parts - 1)
@@ -201,7 +209,7 @@ def _unstack(x, *, axis):
 
 def unstack(x, axis=0):
     """The slices along an axis, as a tuple; the backward pass is one stack, however many there are."""
-    return _unstack(x, axis=axis)
+    return _unstack(x, axis=axes_of("unstack", x, axis)[0])
 
 
 def _inside(x_shape, widths):
