@@ -236,10 +236,6 @@ def fortran(a: np.ndarray) -> np.ndarray:
     return np.array(a, order="F")  # np.asfortranarray gives a 0-d array an axis
 
 
-def fortran(a: np.ndarray) -> np.ndarray:
-    return np.array(a, order="F")
-
-
 def reversed_strides(a: np.ndarray) -> np.ndarray:
     everywhere = (slice(None, None, -1),) * a.ndim
     return a[everywhere].copy()[everywhere]
