@@ -494,3 +494,41 @@ def test_a_norm_has_gradient_zero_at_zero(f: Callable) -> None:
     assert tg.grad(f)(x).tolist() == [0, 0, 0]
     assert tg.jvp(f, (x,), (tg.ones((3,)),))[1].item() == 0
     assert tg.hvp(f, (x,), (tg.ones((3,)),)).tolist() == [0, 0, 0]
+
+
+def test_erf_is_right_to_a_few_units_in_the_last_place_everywhere() -> None:
+    size = np.concatenate([np.geomspace(1e-300, 1e-3, 200), np.linspace(1e-3, 6.5, 4000), [30.0, np.inf]])
+    x = np.concatenate([-size, [0.0], size])
+    exact = np.array([math.erf(v) for v in x])
+    np.testing.assert_allclose(tg.erf(x), exact, rtol=8e-16, atol=0)
+    assert np.isnan(tg.erf(np.array(np.nan))) and np.signbit(tg.erf(np.array(-0.0)))
+    single = x[np.abs(x) > 1e-37].astype(np.float32)
+    np.testing.assert_allclose(tg.erf(single), [math.erf(v) for v in single], rtol=4e-7, atol=0)
+
+
+METHODS = ["sum", "mean", "var", "std", "max", "min", "prod", "cumsum", "argmax", "argmin", "argsort", "conj"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_the_function_of_its_name(name: str) -> None:
+    x = tg.tensor([[3.0, 1.0], [2.0, 5.0]])
+    assert getattr(x, name)().tolist() == getattr(tg, name)(x).tolist()
+    if name != "conj":
+        assert getattr(x, name)(1).tolist() == getattr(tg, name)(x, 1).tolist()
+
+
+def test_the_parts_of_a_complex_tensor_are_properties() -> None:
+    z = tg.tensor([1 + 2j, 3 - 4j])
+    assert z.dtype == np.complex64 and z.real.dtype == z.imag.dtype == np.float32
+    assert (z.real.tolist(), z.imag.tolist()) == ([1, 3], [2, -4])
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_equal_entries_keep_their_order_when_sorted(descending: bool) -> None:
+    order = tg.argsort(tg.tensor([1, 0, 1, 0, 1]), descending=descending)
+    assert order.tolist() == ([0, 2, 4, 1, 3] if descending else [1, 3, 0, 2, 4])
+
+
+def test_mean_of_half_precision_does_not_overflow_on_the_way() -> None:
+    x = tg.tensor(np.full(100_000, 100, np.float16))
+    assert tg.mean(x).item() == 100 and tg.mean(x).dtype == np.float16
