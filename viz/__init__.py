@@ -1,0 +1,11 @@
+"""Pictures of recurrent computations: the unrolled graph and the messages of backpropagation through time.
+
+    trace = viz.trace(loss)                 # from a loss, or from a function that computes one
+    viz.unroll(trace).save("unrolled.svg")  # also .png, .pdf, .dot; as the last expression of a notebook cell it is shown
+"""
+
+from .picture import Picture, unroll
+from .record import trace
+from .trace import Trace, TraceEdge, TraceNode
+
+__all__ = ["Picture", "Trace", "TraceEdge", "TraceNode", "trace", "unroll"]

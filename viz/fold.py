@@ -1,0 +1,106 @@
+"""Op level to cell level: one node per cell and time step, its messages summed over the edges that the fold joins."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import replace
+
+from .trace import Trace, TraceEdge, TraceNode
+
+NAMES = {"input": "x", "output": "output", "loss": "loss", "other": "between layers"}  # for what has no name of its own
+CELL_ROLES = ("state", "gate", "other")  # what a cell computes; a value computed outside a cell is an input, output or loss
+
+
+def group(node: TraceNode) -> Hashable:
+    """What a node is folded into: its cell at its time step, the inputs, outputs or losses of a step, or itself."""
+    if node.role in ("parameter", "constant") or (node.role == "other" and node.time is None and node.layer is None):
+        return node.id
+    if node.role == "other" and node.cell is None and (node.time is None or node.op == "pick"):
+        return ("between", node.layer)  # a bar, and what the steps pick from it
+    if node.role in CELL_ROLES:
+        kind = "initial" if node.time is None and node.role == "state" else "cell"
+        return (kind, node.time, node.layer, node.direction, node.cell)
+    return (node.role, node.time, node.layer if node.time is None else None)
+
+
+def fold_cells(trace: Trace) -> Trace:
+    """The same trace with one node per cell, time step and layer, and one edge per value that crosses between two of them.
+
+    The message on a folded edge is the norm of the sum of the contributions that its source gets from the target cell:
+    ‖Σ_e m_e‖ over the op-level edges e that it stands for. Messages of different sources (h and c of an LSTM) stay apart;
+    `message_between` combines them.
+    """
+    if trace.level == "cell":
+        return trace
+    groups = {node.id: group(node) for node in trace.nodes}
+    members: dict[Hashable, list[TraceNode]] = defaultdict(list)
+    for node in trace.nodes:
+        members[groups[node.id]].append(node)
+
+    crossing: dict[tuple[str, Hashable, bool], list[TraceEdge]] = defaultdict(list)
+    for edge in trace.edges:
+        if groups[edge.source] != groups[edge.target]:
+            crossing[edge.source, groups[edge.target], edge.cut].append(edge)
+    sources = {source for source, _, _ in crossing}
+
+    names = {key: f"g{place}" for place, key in enumerate(members)}
+    nodes = [_fold_nodes(names[key], nodes, sources) for key, nodes in members.items()]
+    labels = {node.id: node.label for node in trace.nodes}
+    arguments: dict[Hashable, int] = defaultdict(int)
+    edges = []
+    for (source, target, cut), parts in crossing.items():
+        edges.append(
+            TraceEdge(
+                names[groups[source]],
+                names[target],
+                arguments[target],
+                message=None if cut else _norm_of_sum(parts),
+                cut=cut,
+                label=labels[source],
+            )
+        )
+        arguments[target] += 1
+    return replace(trace, nodes=nodes, edges=edges, level="cell")
+
+
+def message_between(trace: Trace, source: str, target: str) -> float | None:
+    """Norm of everything that flows back from `target` to `source`: √Σ m² over the values that join them.
+
+    >>> two = [TraceNode("a", "lstm", "LSTM"), TraceNode("b", "lstm", "LSTM")]
+    >>> message_between(Trace(two, [TraceEdge("a", "b", 0, 3.0), TraceEdge("a", "b", 1, 4.0)]), "a", "b")
+    5.0
+    """
+    norms = [e.message for e in trace.edges if (e.source, e.target) == (source, target) and e.message is not None]
+    return math.hypot(*norms) if norms else None
+
+
+def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNode:
+    """One node for those of a group; a group of one keeps its facts, a larger one is named and sized by what leaves it."""
+    if len(nodes) == 1 and nodes[0].role in ("parameter", "constant"):
+        return replace(nodes[0], id=name)
+    leaving = [node for node in nodes if node.id in sources] or nodes[-1:]
+    last = leaving[-1]
+    named = next((node.label for node in reversed(nodes) if node.label), "")
+    if last.role == "state" and last.time is None:
+        label, role = ", ".join(dict.fromkeys(node.label for node in leaving)), "state"
+    elif last.role in CELL_ROLES and last.time is not None and (last.cell or any(n.role == "state" for n in nodes)):
+        label, role = last.cell or "step", "state"
+    else:
+        label, role = named or NAMES.get(last.role, last.op), last.role
+    ops = sum(node.ops for node in nodes if node.op != "leaf")
+    if role == "other":
+        last = next((node for node in reversed(nodes) if node.time is None), last)
+    return replace(last, id=name, op=last.cell or last.op, label=label, role=role, ops=ops)
+
+
+def _norm_of_sum(parts: list[TraceEdge]) -> float | None:
+    """‖Σ m_e‖: needs the messages themselves when there are several, and is unknown (None) without them."""
+    parts = [edge for edge in parts if edge.message is not None]
+    if len(parts) <= 1:
+        return parts[0].message if parts else None
+    if any(edge.value is None for edge in parts):
+        return None
+    total = sum((edge.value for edge in parts[1:]), start=parts[0].value)
+    return float((abs(total) ** 2).sum()) ** 0.5

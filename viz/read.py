@@ -1,0 +1,197 @@
+"""The engine's graph as pictures see it: time, layer and cell from its tags, detach and the re-reading of stacks resolved."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from tinygrad_rnn.autodiff import reachable
+
+
+@dataclass(eq=False)
+class Value:
+    """A node of the engine's graph, or (node None) a constant array that enters it, with its tags."""
+
+    node: Any
+    op: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    scope: str = ""
+    time: int | None = None
+    cell: str | None = None
+    layer: int | str | None = None
+    direction: str | None = None
+    strand: str = ""  # the tags without the time: what repeats from step to step
+    uses: list[Use] = field(default_factory=list)
+    used_by: list[Use] = field(default_factory=list)
+    array: Any = None  # the entries, for a constant
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.op == "leaf"
+
+    @property
+    def tags(self) -> tuple[Any, ...]:
+        return self.cell, self.layer, self.direction
+
+
+@dataclass(eq=False)
+class Use:
+    """`source` is an argument of `target`; `key` is what the engine calls the edge: (child, parent, argument)."""
+
+    source: Value
+    target: Value
+    argument: int
+    key: tuple[Any, Any, int] | None = None
+    cut: bool = False
+
+
+def read(root: Any, constants: dict[Any, list[Any]]) -> list[Value]:
+    """The values below a node of the engine in the order in which they were made, each with its uses.
+
+    `constants` holds the arguments of ops where somebody listened; elsewhere a constant is known if the op saved it.
+    """
+    values: dict[Any, Value] = {}
+    taken: dict[Any, Value] = {}  # a constant that several ops of a step read is one value
+    nodes = _with_past(root)
+    for node in nodes:
+        values[node] = value = _value(node)
+        if node.op.kind == "cut":
+            continue
+        for argument, parent in enumerate(node.inputs):
+            if parent is None:
+                array = _constant(node, argument, constants)
+                source = Value(None, "constant", time=value.time, array=array)
+                if hasattr(array, "dtype"):
+                    source.shape, source.dtype = tuple(array.shape), str(array.dtype)
+                    source = taken.setdefault((id(array), value.time), source)
+                value.uses.append(Use(source, value, argument))
+            else:
+                read, cut = _resolve(parent)
+                if read is not None:  # None: a constant row of a stack, read back
+                    value.uses.append(Use(values[read], value, argument, (node, parent, argument), cut))
+    return list(_linked(values[root], nodes, values))
+
+
+def _with_past(root: Any) -> list[Any]:
+    """All nodes below the root, also those beyond a cut, as long as they live."""
+    roots = [root]
+    while True:
+        nodes = reachable(roots)
+        known = set(nodes)
+        past = [parent for node in nodes if (parent := _before_cut(node)) is not None and parent not in known]
+        if not past:
+            return nodes
+        roots += past
+
+
+def _before_cut(node: Any) -> Any:
+    return node.saved[0]() if node.op.kind == "cut" and node.saved else None
+
+
+def _resolve(node: Any) -> tuple[Any, bool]:
+    """What a use really reads: beyond a cut, and through unstack(stack(…)), which gives back what went in."""
+    cut = False
+    while True:
+        before = _before_cut(node)
+        if before is not None:
+            node, cut = before, True
+        elif (whole := _stacked(node)) is not None:
+            node = whole.inputs[node.params["index"]]
+            if node is None:
+                return None, cut
+        else:
+            return node, cut
+
+
+def _stacked(pick: Any) -> Any:
+    """The stack whose part this pick is, if it is one."""
+    if pick.op.kind != "pick" or pick.inputs[0].op.name != "unstack":
+        return None
+    unstack = pick.inputs[0]
+    stack = unstack.inputs[0]
+    if stack is None or stack.op.name != "stack" or stack.params["axis"] != unstack.params["axis"]:
+        return None
+    return stack
+
+
+def _constant(node: Any, argument: int, heard: dict[Any, list[Any]]) -> Any:
+    """The constant that an op took as an argument, if somebody heard it or the op saved it."""
+    if node in heard:
+        return heard[node][argument]
+    names = node.op.all_args
+    saved = dict(zip(node.op.slots, node.saved or ()))
+    return saved.get(names[argument]) if argument < len(names) else None
+
+
+def _linked(root: Value, nodes: list[Any], values: dict[Any, Value]) -> Iterator[Value]:
+    """The values that the root still needs once the uses are resolved, with the links back; constants before their use."""
+    needed, waiting = {root}, [root]
+    while waiting:
+        for use in waiting.pop().uses:
+            use.source.used_by.append(use)
+            if use.source not in needed:
+                needed.add(use.source)
+                waiting.append(use.source)
+    shown: set[Value] = set()
+    for node in nodes:
+        if (value := values[node]) in needed:
+            yield from dict.fromkeys(u.source for u in value.uses if u.source.node is None and u.source not in shown)
+            shown.update(use.source for use in value.uses)
+            yield value
+
+
+def _value(node: Any) -> Value:
+    value = Value(node, node.op.name, scope=str(node.scope or ""))
+    many = node.op.many
+    value.shape = (len(node.shape), *node.shape[0]) if many else tuple(node.shape)
+    value.dtype = str(node.dtype[0] if many else node.dtype)
+    strand = []
+    for tag in node.scope.chain() if node.scope else ():
+        if tag.kind == "time":
+            value.time = tag.index
+            continue
+        strand.append(f"{tag.kind}:{tag.name}:{tag.index}")
+        if tag.kind == "cell":
+            value.cell = tag.name
+        if tag.kind == "layer":
+            value.layer = tag.name if tag.index is None else tag.index
+        if tag.kind == "direction":
+            value.direction = tag.name
+        value.layer = tag.attributes.get("layer", value.layer)
+        value.direction = tag.attributes.get("direction", value.direction)
+    value.strand = "/".join(strand)
+    return value
+
+
+class Repeats:
+    """Which value of one step corresponds to which of the next: the same place in a step that runs the same ops.
+
+    Steps are taken in the order of computation, tag by tag (layer by layer, direction by direction), and match as far
+    as their ops are the same; so a last step without a loss, or a first one without a sum, still matches.
+    """
+
+    def __init__(self, values: Iterable[Value]) -> None:
+        self.steps: dict[str, dict[int, list[Value]]] = defaultdict(lambda: defaultdict(list))
+        for value in values:
+            if value.time is not None and value.node is not None:
+                self.steps[value.strand][value.time].append(value)
+        self.after: dict[Value, Value] = {}
+        self.before: dict[Value, Value] = {}
+        for steps in self.steps.values():
+            for one, other in pairwise(steps.values()):
+                for a, b in zip(one, other):
+                    if (a.op, a.shape) != (b.op, b.shape):
+                        break
+                    self.after[a], self.before[b] = b, a
+
+    def run(self, value: Value) -> Iterator[Value]:
+        """The values that correspond to this one, in all other steps, the nearest first."""
+        for link in (self.before, self.after):
+            at = link.get(value)
+            while at is not None:
+                yield at
+                at = link.get(at)

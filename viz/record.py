@@ -1,0 +1,135 @@
+"""viz.trace: from a loss, or a function that computes one, to a Trace with the messages of its backward pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.autodiff import Edge, pull
+
+from .fold import group
+from .names import Listener, describe, norm
+from .read import Repeats, Use, Value, read
+from .roles import assign
+from .trace import Trace, TraceEdge, TraceNode
+
+FREED = "No messages: backward() has freed what they need; trace before it, or call backward(retain_graph=True)."
+
+
+def trace(
+    what: tg.Tensor | Callable[..., Any],
+    *args: Any,
+    cotangent: Any = None,
+    values: bool = False,
+    title: str = "",
+    **kwargs: Any,
+) -> Trace:
+    """The computation of a loss and the messages of its backward pass: for each edge the norm of ∂L/∂(source) through it.
+
+    `what` is the loss, recorded already, or a function that is called with the other arguments and returns it (or a
+    tuple that begins with it); then the nodes carry the names of the local variables and the statistics of their
+    values. `cotangent` is needed when the output is no scalar, `values` keeps every message, not its norm alone.
+    Time, layer and cell come from the scopes, so a plain loop over `tg.steps(T)` is as good as the zoo's. Nothing is
+    accumulated into `.grad`. Raises TypeError when there is no Tensor that gradients pass through.
+
+    >>> W = tg.tensor([[0.5, 0.1], [0.0, 0.5]], requires_grad=True, name="W")
+    >>> h = tg.tensor([[1.0, 2.0]])
+    >>> for t in tg.steps(3):
+    ...     h = tg.tanh(h @ W)
+    >>> trace(h.sum())
+    Trace(op level: 9 nodes, 10 edges, 3 steps, 1 parameters, 0 cuts)
+    """
+    heard = Listener()
+    if not isinstance(what, tg.Tensor) and callable(what):
+        with heard:
+            what = what(*args, **kwargs)
+        what = what[0] if isinstance(what, tuple) else what
+    elif args or kwargs:
+        raise TypeError("trace: arguments are for a function; a loss that was computed already takes none")
+    if not isinstance(what, tg.Tensor) or what.node is None:
+        raise TypeError(
+            "trace: needs a Tensor that gradients pass through, or a function that returns one, not "
+            f"{what if isinstance(what, tg.Tensor) else type(what).__name__!r}; "
+            "set requires_grad=True on the parameters"
+        )
+    recorded = read(what.node, heard.constants)
+    repeats = Repeats(recorded)
+    roles, starts = assign(recorded, repeats)
+    drawn = [value for value in recorded if value in roles]
+    names = {value: f"n{place}" for place, value in enumerate(drawn)}
+    labels = _labels(drawn, heard, repeats, starts)
+    nodes = [_node(value, names[value], labels[value], roles[value], heard, starts) for value in drawn]
+    uses = [use for value in drawn for use in value.uses if use.source in names]
+
+    if any(v.node is not None and v.node.saved is None and v.op != "pick" for v in recorded):
+        edges = [TraceEdge(names[u.source], names[u.target], u.argument, cut=u.cut) for u in uses]
+        return Trace(nodes, edges, title=title, note=FREED)
+    kept = _to_sum(uses, names, nodes) if not values else {use.key for use in uses}
+    messages, gradients = _messages(what, cotangent, kept)
+    nodes = [replace(n, gradient=gradients.get(v.node)) for n, v in zip(nodes, drawn)]
+    edges = []
+    for use in uses:
+        size, array = messages.get(use.key, (None, None)) if not use.cut else (None, None)
+        edges.append(TraceEdge(names[use.source], names[use.target], use.argument, size, use.cut, value=array))
+    return Trace(nodes, edges, title=title)
+
+
+def _messages(output: tg.Tensor, cotangent: Any, kept: set[Any]) -> tuple[dict[Any, tuple[float, Any]], dict[Any, float]]:
+    """The norm of every message by (child, parent, argument), its value for those in `kept`; the norms of the gradients."""
+    messages: dict[Any, tuple[float, Any]] = {}
+
+    def hear(edge: Edge, message: Any) -> None:
+        key = (edge.child, edge.parent, 0 if edge.child.op.kind == "pick" else edge.argument)
+        array = message.value() if hasattr(message, "value") else message
+        messages[key] = norm(array), array if key in kept else None
+
+    if cotangent is None:
+        if output.shape != ():
+            raise ValueError(f"trace: the output has shape {output.shape}, not that of a scalar; pass a cotangent")
+        cotangent = 1.0
+    seed = cotangent if isinstance(cotangent, tg.Tensor) else tg.tensor(cotangent, dtype=output.dtype, device=output.device)
+    if seed.shape != output.shape:
+        raise ValueError(f"trace: the cotangent has shape {seed.shape}, the output {output.shape}; they must be equal")
+    found = pull([output.node], [seed.data.conj() if seed.dtype.kind == "c" else seed.data], on_message=hear)
+    return messages, {node: norm(gradient) for node, gradient in found.items()}
+
+
+def _to_sum(uses: list[Use], names: dict[Value, str], nodes: list[TraceNode]) -> set[Any]:
+    """The edges whose messages a cell-level picture adds up: several from one value to one cell."""
+    groups = {node.id: group(node) for node in nodes}
+    crossing = [u for u in uses if u.key and not u.cut and groups[names[u.source]] != groups[names[u.target]]]
+    count = Counter((u.source, groups[names[u.target]]) for u in crossing)
+    return {u.key for u in crossing if count[u.source, groups[names[u.target]]] > 1}
+
+
+def _labels(drawn: list[Value], heard: Listener, repeats: Repeats, starts: dict[Value, Value]) -> dict[Value, str]:
+    """Names of leaves as their Tensors have them, else of local variables, else of the same variable at another step."""
+    variables, labels = heard.names, {}
+    for v in drawn:
+        label = ""
+        if v.is_leaf:
+            tensor = v.node.saved[0]() if v.node.saved else None
+            label = tensor.name if tensor is not None and tensor.name else ""
+        if v.node is not None:
+            label = label or next((variables[o.node] for o in (v, *repeats.run(v)) if o.node in variables), "")
+        elif v not in starts:
+            label = heard.name_of_array(v.array) or "x"
+        labels[v] = label
+    unnamed = [v for v in drawn if v.is_leaf and not labels[v]]
+    labels |= {v: f"θ{place}" if len(unnamed) > 1 else "θ" for place, v in enumerate(unnamed)}
+    return labels | {v: labels.get(state) or "state" for v, state in starts.items() if v in labels and not labels[v]}
+
+
+def _node(v: Value, name: str, label: str, role: str, heard: Listener, starts: dict[Value, Value]) -> TraceNode:
+    stats = heard.stats.get(v.node, {})
+    shape, dtype = v.shape, v.dtype
+    if v.node is None and v.dtype:
+        stats = describe(v.array)
+    elif v.node is None:
+        shape, dtype = starts[v].shape, starts[v].dtype
+    return TraceNode(
+        name, v.op, label, shape, dtype, v.time, v.layer, v.direction, role, v.cell, v.scope, stats
+    )

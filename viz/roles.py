@@ -1,0 +1,171 @@
+"""What part each value plays in a recurrence: state, gate, input, output, loss. Read off the data flow, never off names."""
+
+from __future__ import annotations
+
+from .read import Repeats, Use, Value
+
+GATES = {"sigmoid", "hard_sigmoid"}
+JOINS = {"add", "sub", "stack", "concatenate"}  # how the losses of several steps become one
+
+
+def assign(values: list[Value], repeats: Repeats) -> tuple[dict[Value, str], dict[Value, Value]]:
+    """The role of every value to draw, and for each initial state the value that takes its place at the next step.
+
+    Constants that say nothing about the recurrence (a 2 in 2·h, the labels of a loss) get no role. Where the data flow
+    tells the step or the cell of a value that has no such tag, they are set on it.
+    """
+    losses = _losses(values, repeats)
+    starts = _initial_states(values, repeats, losses)
+    _join_steps(values, starts, losses)
+    carried = _carried(values, repeats, losses)
+    flow = _Flow(values, carried, losses)
+    roles: dict[Value, str] = {}
+    for v in values:
+        if role := _role(v, losses, starts, carried, flow):
+            roles[v] = role
+    for v, role in roles.items():
+        if v in starts or (role == "state" and v.time is None):  # an initial state belongs to the cell that begins with it
+            v.time = None
+            v.cell, v.layer, v.direction = next((u.target.tags for u in v.used_by if u.target.time is not None), v.tags)
+    return roles, starts
+
+
+def _role(
+    v: Value, losses: set[Value], starts: dict[Value, Value], carried: set[Value], flow: _Flow
+) -> str | None:
+    if v in starts:
+        return "state"
+    if v.node is None:
+        return _role_of_constant(v, losses, flow)
+    if v in losses:
+        return "loss"
+    if v.is_leaf:
+        return "parameter" if v.time is None else "input"
+    if v.op == "cut":
+        return "state"
+    if v.time is None:
+        return _role_of_bar(v, flow)
+    after_cell = v in flow.from_cell and v not in flow.to_cell
+    if v.cell is None and v in flow.to_state and after_cell:
+        v.cell, v.layer, v.direction = flow.from_cell[v]  # what a wrapper does to the new state belongs to the cell
+    if v.cell or (v in flow.to_state and v not in flow.to_cell):
+        return "state" if v in carried else "gate" if v.op in GATES else "other"
+    if v in flow.to_cell:
+        if v not in flow.recurrent:
+            return "input"
+        v.layer = _layer_below(v, flow)
+        return "other"
+    return "output"
+
+
+def _role_of_constant(v: Value, losses: set[Value], flow: _Flow) -> str | None:
+    """Data: what meets a parameter in a matmul or look-up, or floating numbers; not labels, nor masks between layers."""
+    if not v.dtype or any(use.target in losses for use in v.used_by):
+        return None
+    if v.time is None and any(use.target in flow.recurrent for use in v.used_by):
+        return None
+    meets_weight = any(
+        use.target.node.op.kind != "elementwise" and any(other.source.is_leaf for other in use.target.uses)
+        for use in v.used_by
+    )
+    return "input" if meets_weight or v.array.dtype.kind in "fc" else None
+
+
+def _role_of_bar(v: Value, flow: _Flow) -> str:
+    """A value of no step: what all steps read, what they leave, or both, between two layers."""
+    v.cell = v.direction = None
+    if v in flow.to_step and v in flow.recurrent:
+        v.layer = _layer_below(v, flow)
+        return "other"
+    if v in flow.to_step:
+        return "input" if v in flow.data else "other"
+    return "output"
+
+
+def _layer_below(v: Value, flow: _Flow) -> int | str | None:
+    return next((use.source.layer for use in v.uses if use.source in flow.recurrent), None)
+
+
+def _losses(values: list[Value], repeats: Repeats) -> set[Value]:
+    """The scalars that are only there to be joined into the last one; a state that is a scalar is none."""
+    losses: set[Value] = set()
+    for v in reversed(values):
+        if v.shape == () and not v.is_leaf and v.node is not None and not (v.cell and v.time is not None):
+            users = [use.target for use in v.used_by]
+            joined = all(u.op in JOINS or sum(use.source.node is not None for use in u.uses) == 1 for u in users)
+            if joined and all(user in losses for user in users):
+                losses.add(v)
+    return losses - {v for v in losses if any(other not in losses for other in repeats.run(v))}
+
+
+def _initial_states(values: list[Value], repeats: Repeats, losses: set[Value]) -> dict[Value, Value]:
+    """What enters the first step where the next one takes a value of the step before it."""
+    found: dict[Use, Value] = {}
+    for v in values:
+        after = repeats.after.get(v)
+        if after is None or v in repeats.before:
+            continue
+        later = {use.argument: use.source for use in after.uses}
+        for use in v.uses:
+            source, state = use.source, later.get(use.argument)
+            outside = source.node is None or (source.time is None and not source.is_leaf)
+            if outside and state is not None and state.time not in (None, after.time) and state not in losses:
+                found[use] = state
+    starts = {use.source: state for use, state in found.items()}
+    return {source: state for source, state in starts.items() if all(use in found for use in source.used_by)}
+
+
+def _join_steps(values: list[Value], starts: dict[Value, Value], losses: set[Value]) -> None:
+    """A value made outside the loop that one step alone reads, such as x_t of an unstacked x, belongs to this step."""
+    if len({v.time for v in values} - {None}) < 2:
+        return
+    for v in reversed(values):
+        if v.time is None and v.node is not None and not v.is_leaf and v not in starts and v not in losses:
+            times = {use.target.time for use in v.used_by}
+            if len(times) == 1 and None not in times:
+                v.time, v.cell, v.direction = times.pop(), None, None
+
+
+def _carried(values: list[Value], repeats: Repeats, losses: set[Value]) -> set[Value]:
+    """The values that another step reads, and those that correspond to them in steps whose state nobody reads."""
+    carried = {
+        v
+        for v in values
+        if v.time is not None and v.node is not None and v not in losses
+        if any(use.target.time not in (None, v.time) and use.target not in losses for use in v.used_by)
+    }
+    return carried | {other for v in carried for other in repeats.run(v)}
+
+
+class _Flow:
+    """Who feeds whom: within a step (`to_cell`, `from_cell`, `to_state`) and over all (`recurrent`, `to_step`, `data`)."""
+
+    def __init__(self, values: list[Value], carried: set[Value], losses: set[Value]) -> None:
+        self.from_cell: dict[Value, tuple] = {}
+        self.recurrent: set[Value] = set()  # depends on a cell or a carried state
+        self.data: set[Value] = set()  # depends on constants
+        for v in values:
+            for use in v.uses:
+                source = use.source
+                inside = source.time == v.time and v.time is not None
+                if inside and (source.cell or source in self.from_cell):
+                    self.from_cell[v] = source.tags if source.cell else self.from_cell[source]
+                if source in self.recurrent or source in carried or (source.cell and source.time is not None):
+                    self.recurrent.add(v)
+                if source in self.data or source.dtype and source.node is None:
+                    self.data.add(v)
+        self.to_cell: set[Value] = set()
+        self.to_state: set[Value] = set(carried)
+        self.to_step: set[Value] = set()
+        for v in reversed(values):
+            for use in v.used_by:
+                target = use.target
+                if target in losses:
+                    continue
+                if target.time == v.time and v.time is not None:
+                    if target.cell or target in self.to_cell:
+                        self.to_cell.add(v)
+                    if target in self.to_state:
+                        self.to_state.add(v)
+                if target.time is not None or target in self.to_step:
+                    self.to_step.add(v)

@@ -1,0 +1,103 @@
+"""The geometry of edges: Bézier paths as Graphviz reads them, so that no layout program has to route anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Point = tuple[float, float]
+
+
+def straight(points: Sequence[Point], radius: float = 9.0) -> list[Point]:
+    """Bézier control points of a polyline with rounded corners.
+
+    >>> straight([(0, 0), (30, 0)])
+    [(0, 0), (10.0, 0.0), (20.0, 0.0), (30, 0)]
+    """
+    points = [p for at, p in enumerate(points) if at == 0 or math.dist(p, points[at - 1]) > 0.01]
+    path = [points[0]]
+    for before, corner, after in zip(points, points[1:], points[2:]):
+        cut = min(radius, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
+        enter, leave = _towards(corner, before, cut), _towards(corner, after, cut)
+        path += [*_line(path[-1], enter), _between(enter, corner, 0.6), _between(leave, corner, 0.6), leave]
+    return path + _line(path[-1], points[-1])
+
+
+def upright(points: Sequence[Point], aside: float = 0.0) -> list[Point]:
+    """Bézier control points of a curve that passes every point vertically, moved to its left by `aside`."""
+    path = [(points[0][0] - aside, points[0][1])]
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        middle = (y0 + y1) / 2 + (aside if x1 > x0 + 1 else -aside if x1 < x0 - 1 else 0.0)
+        path += [(x0 - aside, middle), (x1 - aside, middle), (x1 - aside, y1)]
+    return path
+
+
+def pos(path: Sequence[Point], arrow: float = 8.0, pen: float = 1.0) -> str:
+    """A path as Graphviz's `pos` of an edge whose arrowhead, `arrow` points long, ends where the path does.
+
+    The corner of a thick outline reaches beyond its point (mitre), so a wide pen stops that much earlier.
+    """
+    end = path[-1]
+    back = next((p for p in reversed(path[:-1]) if math.dist(p, end) > 0.01), path[0])
+    room = math.dist(end, back)
+    tip = _towards(end, back, min(1.5 * (pen - 1), room / 2) if pen > 1 else 0.0)
+    body = [*path[:-1], _towards(tip, back, min(arrow, math.dist(tip, back)))]
+    return f"e,{_text(tip)} " + " ".join(_text(p) for p in body)
+
+
+def middle(path: Sequence[Point]) -> Point:
+    """The point half-way along the longest piece of a path."""
+    pieces = [path[at : at + 4] for at in range(0, len(path) - 3, 3)]
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = max(pieces, key=lambda piece: math.dist(piece[0], piece[3]))
+    return (x0 + 3 * x1 + 3 * x2 + x3) / 8, (y0 + 3 * y1 + 3 * y2 + y3) / 8
+
+
+def _text(point: Point) -> str:
+    return ",".join(f"{value:.2f}".rstrip("0").rstrip(".") for value in point)
+
+
+def _between(one: Point, other: Point, share: float) -> Point:
+    return one[0] + (other[0] - one[0]) * share, one[1] + (other[1] - one[1]) * share
+
+
+def _towards(start: Point, goal: Point, distance: float) -> Point:
+    length = math.dist(start, goal)
+    return _between(start, goal, distance / length) if length else start
+
+
+def _line(start: Point, end: Point) -> list[Point]:
+    return [_between(start, end, 1 / 3), _between(start, end, 2 / 3), end]
+
+
+def parallel(points: Sequence[Point], distance: float) -> list[Point]:
+    """An orthogonal polyline moved sideways: to its left, seen in its direction, for a positive distance.
+
+    >>> parallel([(0, 0), (10, 0), (10, 20)], 1)
+    [(0, 1), (9, 1), (9, 20)]
+    """
+    points = [p for at, p in enumerate(points) if at == 0 or math.dist(p, points[at - 1]) > 0.01]
+    moved = list(points)
+    for at, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:])):
+        if abs(x1 - x0) >= abs(y1 - y0):
+            shift = distance if x1 > x0 else -distance
+            moved[at], moved[at + 1] = (moved[at][0], y0 + shift), (moved[at + 1][0], y1 + shift)
+        else:
+            shift = -distance if y1 > y0 else distance
+            moved[at], moved[at + 1] = (x0 + shift, moved[at][1]), (x1 + shift, moved[at + 1][1])
+    return moved
+
+
+def half(path: Sequence[Point]) -> list[Point]:
+    """The first half of a Bézier path.
+
+    >>> half([(0, 0), (10, 0), (20, 0), (30, 0)])
+    [(0, 0), (5.0, 0.0), (10.0, 0.0), (15.0, 0.0)]
+    """
+    pieces = [list(path[at : at + 4]) for at in range(0, len(path) - 3, 3)]
+    whole, rest = divmod(len(pieces), 2)
+    kept = [path[0]] + [p for piece in pieces[:whole] for p in piece[1:]]
+    if not rest:
+        return kept
+    a, b, c, d = pieces[whole]
+    ab, bc, cd = _between(a, b, 0.5), _between(b, c, 0.5), _between(c, d, 0.5)
+    return [*kept, ab, _between(ab, bc, 0.5), _between(_between(ab, bc, 0.5), _between(bc, cd, 0.5), 0.5)]

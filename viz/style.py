@@ -1,0 +1,186 @@
+"""How things look: one table of node cards, one of lines; every difference of colour is also one of shape, dash or text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .trace import Trace, TraceNode
+
+FONT = "Helvetica"
+INK, QUIET, PAPER, BAND = "#1a1a1a", "#5f5f5f", "#ffffff", "#f3f4f6"
+FRAME = "#ffffff"
+FORWARD, BACKWARD, CUT = "#1a1a1a", "#b3001b", "#6b6b6b"
+EM, WIDE, FULL = 0.62, 0.85, 1.1  # widths of letters in units of the font size, on the safe side: whatever font is found
+SMALL = 9.0  # font size of what stands beside lines
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a node of some role looks like."""
+
+    shape: str
+    fill: str
+    style: str = "filled"
+    border: float = 1.0
+    peripheries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What is written on one node, and the size in points that this takes."""
+
+    lines: tuple[tuple[str, float, bool], ...]  # text, font size, bold
+    width: float
+    height: float
+
+
+CARDS = {
+    "input": Card("note", "#dceaf7"),
+    "cell": Card("box", "#fff1b8", "filled,rounded", 1.6),
+    "state": Card("box", "#ffe08a", "filled,rounded", 1.2, 2),
+    "gate": Card("box", "#fff1b8", "filled,rounded"),
+    "other": Card("ellipse", "#fbe6e9"),
+    "output": Card("box", "#dcf2dc"),
+    "loss": Card("octagon", "#f7d4cf", border=1.4),
+    "bar": Card("box", "#fbe6e9", "filled,rounded"),
+    "constant": Card("box", "#ffffff", "filled,dashed"),
+    "parameter": Card("cylinder", "#e6e0f3", border=1.2),
+}
+LANES = {"input": "input", "between": "between layers", "output": "output", "loss": "loss"}
+SYMBOLS = {
+    "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "matmul": "@", "sigmoid": "σ", "sum": "Σ",
+    "sqrt": "√", "pick": "[ ]", "getitem": "[ ]", "logistic": "σ",
+}  # fmt: skip
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colours, 1 to 21, as WCAG 2 defines it; text needs 4.5, lines 3.
+
+    >>> round(contrast("#000000", "#ffffff"))
+    21
+    """
+
+    def luminance(colour: str) -> float:
+        channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def card(node: TraceNode, level: str) -> Card:
+    """The card of a node: a cell that was folded into one node has one of its own."""
+    if node.role == "other" and node.time is None:
+        return CARDS["bar"]
+    return CARDS["cell" if level == "cell" and node.role == "state" and node.time is not None else node.role]
+
+
+def number(value: float) -> str:
+    """Three digits at most, as short as can be.
+
+    >>> number(0.012345), number(3.0), number(1.2345e-7), number(1234567.0)
+    ('0.0123', '3', '1.23e-7', '1.23e6')
+    """
+    text = f"{value:.3g}"
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else text
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """(2, 8) as 2×8, a scalar as nothing."""
+    return "×".join(str(size) for size in shape)
+
+
+def text_width(text: str, size: float) -> float:
+    """Room for a line of text, in points; node sizes are ours, so this must not be too little in any font."""
+    return size * sum(FULL if letter > "⺀" else WIDE if letter in "MW@m—" or letter.isupper() else EM for letter in text)
+
+
+def clip(text: str, letters: int = 24) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def face(node: TraceNode, trace: Trace, *, name: str = "", uses: int = 0) -> Face:
+    """What is written on a node and how large it must be; for a parameter its name and number of uses."""
+    label, shape = clip(name or node.label or node.op), shape_text(node.shape)
+    symbol = SYMBOLS.get(node.op, node.op)
+    if node.role == "parameter":
+        lines = [(f"{label} × {uses}", 12.0, True), (shape, 9.0, False)]
+        lines += [(f"‖gradient‖ {number(node.gradient)}", 9.0, False)] if node.gradient is not None else []
+        return _fit(lines, pad=14, least=(64, 24 + 12 * len(lines)))
+    beginning = "initial state" if node.role == "state" and node.time is None else ""
+    if trace.level == "cell":
+        arrow = {"forward": "→ ", "reverse": "← "}.get(node.direction or "", "") if node.cell else ""
+        layer = layer_text(node) if node.cell and len({n.layer for n in trace.nodes if n.cell}) > 1 else ""
+        return _fit([(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False)], pad=16, least=(72, 34))
+    named = node.label not in ("", node.op)
+    lines = [(label if named else symbol, 12.0, named or len(symbol) < 3)]
+    plain = node.op in ("leaf", "constant", "pick", "cut", node.label)
+    lines += [(beginning or f"= {symbol}", 9.0, False)] if named and (beginning or not plain) else []
+    return _fit(lines, pad=12, least=(36, 26))
+
+
+def _fit(lines: list[tuple[str, float, bool]], *, pad: float, least: tuple[float, float]) -> Face:
+    lines = [line for line in lines if line[0]]
+    width = max(text_width(text, size) for text, size, _ in lines) + pad
+    height = sum(size * 1.25 for _, size, _ in lines) + 8
+    return Face(tuple(lines), max(width, least[0]), max(height, least[1]))
+
+
+def pen_width(norm: float, largest: float) -> float:
+    """Width of a message line: 2.8 points for the largest, 0.4 less for each factor of ten below it, never under 0.6.
+
+    >>> pen_width(5.0, 5.0), pen_width(0.005, 5.0), pen_width(0.0, 5.0)
+    (2.8, 1.6, 0.6)
+    """
+    if not (math.isfinite(norm) and norm > 0 and largest > 0):
+        return 0.6
+    return round(max(0.6, 2.8 + 0.4 * math.log10(norm / largest)), 2)
+
+
+def short_names(labels: Iterable[str]) -> dict[str, str]:
+    """For each path, the shortest tail that tells it from the others.
+
+    >>> short_names(["cell/input/weight", "cell/output/weight", "cell/bias"])
+    {'cell/input/weight': 'input/weight', 'cell/output/weight': 'output/weight', 'cell/bias': 'bias'}
+    """
+    split = {label: label.split("/") for label in labels}
+    tails = {label: ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)] for label, parts in split.items()}
+    count = Counter(tail for options in tails.values() for tail in options)
+    return {label: next((tail for tail in options if count[tail] == 1), label) for label, options in tails.items()}
+
+
+def cell_name(node: TraceNode, *, layers: bool = True) -> str:
+    """What a lane of cells is called: its cell and, where there are several, its layer and direction."""
+    parts = [node.cell or "step"] + [layer_text(node), node.direction or ""] * layers
+    return " · ".join(part for part in parts if part)
+
+
+def layer_text(node: TraceNode) -> str:
+    return f"layer {node.layer}" if isinstance(node.layer, int) else node.layer or ""
+
+
+def title(trace: Trace) -> str:
+    """What the picture shows, in words."""
+    cells = list(dict.fromkeys(node.cell for node in trace.nodes if node.cell))
+    layers = {node.layer for node in trace.nodes if node.cell}
+    both = ", both directions" if len({node.direction for node in trace.nodes if node.cell}) > 1 else ""
+    what = " + ".join(cells[:3]) + " …" * (len(cells) > 3) if cells else "A recurrent loop"
+    several = f", {len(layers)} layers" if len(layers) > 1 else ""
+    steps = len(trace.steps)
+    every = ", op by op" if trace.level == "op" else ""
+    return f"{what}{several}{both}, unrolled over {steps} step{'s' * (steps != 1)}{every}"
+
+
+def story(node: TraceNode, trace: Trace) -> str:
+    """All that is known about a node, for its tooltip."""
+    facts = [node.label or node.op, f"op {node.op}" if node.op not in ("leaf", node.label) else ""]
+    facts += [f"shape {tuple(node.shape)}" if node.shape else "scalar", node.dtype, node.scope]
+    facts += [f"{node.ops} ops" if node.ops > 1 else ""]
+    facts += [f"{name} {value:.4g}" for name, value in node.stats.items()]
+    facts += [f"gradient norm {node.gradient:.6g}"] if node.gradient is not None else []
+    return " · ".join(fact for fact in facts if fact)

@@ -1,0 +1,154 @@
+"""A computation with its backward messages as plain data: what every picture is drawn from."""
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "other")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceNode:
+    """One value of the forward pass: the output of an op, a parameter or an input.
+
+    `time`, `layer`, `direction` and `cell` are the scope tags under which it was computed (None where no such tag was set);
+    `stats` holds mean, std, norm, min and max of the value when it was known, `gradient` the norm of dL/d(value) when it was
+    handed out (parameters and inputs), and `ops` how many ops a folded node stands for.
+    """
+
+    id: str
+    op: str
+    label: str
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    time: int | None = None
+    layer: int | str | None = None
+    direction: str | None = None
+    role: str = "other"
+    cell: str | None = None
+    scope: str = ""
+    stats: dict[str, float] = field(default_factory=dict)
+    gradient: float | None = None
+    ops: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEdge:
+    """`source` is an argument of `target`; `message` is the norm of the gradient that comes back along this edge.
+
+    `argument` counts the arguments of `target`, so x * x has two edges. `value` is the message itself (an array), kept where
+    several edges must be summed before their norm may be taken. A `cut` edge passes through a detach: no message crosses it.
+    """
+
+    source: str
+    target: str
+    argument: int = 0
+    message: float | None = None
+    cut: bool = False
+    label: str = ""
+    value: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Nodes in the order of computation and the edges between them; `level` is "op" or "cell", `note` a remark to print.
+
+    >>> nodes = [TraceNode("w", "leaf", "W", role="parameter"), TraceNode("y", "exp", "y", role="loss")]
+    >>> trace = Trace(nodes, [TraceEdge("w", "y", message=2.5)])
+    >>> Trace.from_json(trace.to_json()) == trace
+    True
+    """
+
+    nodes: list[TraceNode]
+    edges: list[TraceEdge]
+    level: str = "op"
+    title: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        counts = Counter(node.id for node in self.nodes)
+        if repeated := [name for name, count in counts.items() if count > 1]:
+            raise ValueError(f"trace: {len(repeated)} node ids occur more than once ({', '.join(repeated[:3])}); ids must be unique")
+        if strange := [node for node in self.nodes if node.role not in ROLES]:
+            raise ValueError(f"trace: node {strange[0].id} has role {strange[0].role!r}; roles are {', '.join(ROLES)}")
+        if loose := [edge for edge in self.edges if edge.source not in counts or edge.target not in counts]:
+            raise ValueError(f"trace: edge {loose[0].source} -> {loose[0].target} names a node that the trace does not hold")
+
+    def __repr__(self) -> str:
+        return (
+            f"Trace({self.level} level: {len(self.nodes)} nodes, {len(self.edges)} edges, {len(self.steps)} steps, "
+            f"{len(self.parameters)} parameters, {len(self.cuts)} cuts)"
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        """The time steps that occur, in order."""
+        return sorted({node.time for node in self.nodes if node.time is not None})
+
+    @property
+    def parameters(self) -> list[TraceNode]:
+        """The shared parameters, one node each."""
+        return [node for node in self.nodes if node.role == "parameter"]
+
+    @property
+    def cuts(self) -> list[TraceEdge]:
+        """The edges that no gradient crosses because the program detached there."""
+        return [edge for edge in self.edges if edge.cut]
+
+    @property
+    def uses(self) -> dict[str, int]:
+        """For each parameter id, at how many time steps it is used (a use outside every time step counts as one)."""
+        times = {node.id: node.time for node in self.nodes}
+        used: dict[str, list[int | None]] = {node.id: [] for node in self.parameters}
+        for edge in self.edges:
+            if edge.source in used:
+                used[edge.source].append(times[edge.target])
+        return {name: len(set(at) - {None}) + at.count(None) for name, at in used.items()}
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The trace as JSON; NaN and infinities become the strings "nan", "inf" and "-inf", which strict parsers accept."""
+        plain = {
+            "level": self.level,
+            "title": self.title,
+            "note": self.note,
+            "nodes": [_plain(asdict(node)) for node in self.nodes],
+            "edges": [_plain({f.name: getattr(edge, f.name) for f in fields(edge)}) for edge in self.edges],
+        }
+        return json.dumps(plain, indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Trace:
+        """The trace that `to_json` wrote; raises ValueError when the text is something else."""
+        try:
+            plain = json.loads(text)
+            nodes = [TraceNode(**_node_fields(record)) for record in plain["nodes"]]
+            edges = [TraceEdge(**{**record, "message": _number(record["message"])}) for record in plain["edges"]]
+            return cls(nodes, edges, plain["level"], plain["title"], plain["note"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is no trace: {error}; pass the text that Trace.to_json() returned") from error
+
+
+def _plain(value: Any) -> Any:
+    """Nested containers, arrays and floats as what strict JSON can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if hasattr(value, "tolist"):
+        listed = value.tolist()
+        return _plain([listed.real, listed.imag]) if isinstance(listed, complex) else _plain(listed)
+    return _plain([value.real, value.imag]) if isinstance(value, complex) else value
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) else value
+
+
+def _node_fields(record: dict[str, Any]) -> dict[str, Any]:
+    stats = {name: _number(number) for name, number in record["stats"].items()}
+    return {**record, "shape": tuple(record["shape"]), "stats": stats, "gradient": _number(record["gradient"])}

@@ -1,0 +1,238 @@
+"""The lines of the picture: for every edge its value going forward and, beside it, the message that comes back."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import style
+from .layout import STATE_LANE, STUB, STUB_PITCH, Box, Layout
+from .route import Point, half, middle, parallel, straight, upright
+from .trace import Trace, TraceEdge
+
+APART = 4.0  # half the distance between a value and its message
+PORT = 15.0  # distance between two ends on the same side of a node
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One line: its kind ("forward", "backward", "cut" or "parameter"), where it runs and what is written beside it."""
+
+    kind: str
+    source: str
+    target: str
+    path: list[Point]
+    tooltip: str
+    label: str = ""
+    label_at: Point = (0.0, 0.0)
+    width: float = 1.0
+
+
+def wires(trace: Trace, plan: Layout) -> Iterator[Wire]:
+    """Every line of the picture, in the order of the edges of the trace."""
+    norms = [e.message for e in trace.edges if e.message is not None and math.isfinite(e.message)]
+    drawer = _Drawer(trace, plan, max(norms, default=0.0))
+    for place, edge in enumerate(trace.edges):
+        if edge.source in plan.boxes and edge.target in plan.boxes:
+            yield from drawer.edge(place, edge)
+
+
+class _Drawer:
+    def __init__(self, trace: Trace, plan: Layout, largest: float) -> None:
+        self.trace, self.plan, self.largest = trace, plan, largest
+        self.labels = {node.id: node.label or node.op for node in trace.nodes}
+        self.nodes = {node.id: node for node in trace.nodes}
+        self.between = Counter((e.source, e.target) for e in trace.edges)
+        self.drawn: Counter[tuple[str, str]] = Counter()
+        self.entered: Counter[str] = Counter()
+        self.outer: dict[tuple[int, int], tuple[float, float]] = {}
+        for name, column in plan.grid.column.items():
+            key, x = (column, plan.grid.row[name]), plan.boxes[name].x
+            low, high = self.outer.get(key, (x, x))
+            self.outer[key] = min(low, x), max(high, x)
+        self.ports, self.fans = _ports(trace, plan)
+        self.taps = Counter(edge.target for edge in trace.edges if edge.source in plan.grid.rail)
+        self.shared: dict[str, list[float]] = defaultdict(list)
+        for edge in trace.edges:
+            if edge.source in plan.grid.rail and edge.message is not None:
+                self.shared[edge.target].append(edge.message)
+
+    def edge(self, place: int, edge: TraceEdge) -> Iterator[Wire]:
+        if edge.source in self.plan.grid.rail:
+            yield from self._parameter(edge)
+        elif place in self.plan.channels:
+            points = self._around(place, edge)
+            (x0, y0), (x1, y1) = max(zip(points, points[1:]), key=lambda piece: math.dist(*piece))
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            at = self._beside(edge, x, y) if x0 == x1 else (x, y - APART - 9)
+            yield from self._pair(edge, straight(parallel(points, APART)), straight(parallel(points, -APART)), at)
+        elif edge.source in self.plan.grid.column.keys() and self._level(edge):
+            yield from self._along(edge)
+        else:
+            yield from self._up(place, edge)
+
+    def _level(self, edge: TraceEdge) -> bool:
+        column = self.plan.grid.column
+        return edge.target in column and column[edge.source] != column[edge.target]
+
+    def _along(self, edge: TraceEdge) -> Iterator[Wire]:
+        """A state that passes to the next step: one lane for each, the value above, its message below."""
+        a, b = self.plan.boxes[edge.source], self.plan.boxes[edge.target]
+        pair = (edge.source, edge.target)
+        y = a.y + STATE_LANE * ((self.between[pair] - 1) / 2 - self.drawn[pair])
+        self.drawn[pair] += 1
+        x0, x1 = (a.right, b.left) if a.x < b.x else (a.left, b.right)
+        up, down, x = y + APART + 1, y - APART - 1, (x0 + x1) / 2
+        yield self._forward(edge, straight([(x0, up), (x1, up)]), edge.label, (x, up + 8))
+        yield from self._back(edge, straight([(x0, down), (x1, down)]), (x, down - 9 - 2 * edge.cut))
+
+    def _up(self, place: int, edge: TraceEdge) -> Iterator[Wire]:
+        """Data flow inside a column, or from and to a bar."""
+        a, b = self.plan.boxes[edge.source], self.plan.boxes[edge.target]
+        bends = list(self.plan.bends.get(place, []))
+        bars = self.plan.grid.bars
+        start = self.ports[place, "source"]
+        stop = self.ports[place, "target"]
+        if edge.source in bars and edge.target not in bars:
+            start = bends.pop(0)[0], a.top
+        if edge.target in bars and edge.source not in bars:
+            stop = bends.pop()[0], b.bottom
+        rows = self.plan.rows
+        points = [start]
+        for x, y in bends:
+            bottom, top = next((low, high) for low, high in rows if low <= y <= high)
+            points += [(x, bottom), (x, top)]
+        points.append(stop)
+        near, far = self.fans[edge.source, "source"], self.fans[edge.target, "target"]
+        if self.trace.level == "cell" or (far == 1 and near > 1):  # the number stands where no other line is close
+            at = self._beside(edge, stop[0], stop[1] - 14, free=-1 if points[-2][0] > stop[0] + 12 else 1)
+        elif near == 1 and (far > 1 or abs(stop[0] - start[0]) > 2):
+            at = self._beside(edge, start[0], start[1] + 14, free=-1 if points[1][0] > start[0] + 12 else 1)
+        else:
+            aside = -1 if near > 1 and far > 1 and stop[0] < self.plan.boxes[edge.target].x - 1 else 1
+            x = (max if aside > 0 else min)(start[0], stop[0])
+            at = self._beside(edge, x, middle(upright(points))[1], free=aside)
+        yield from self._pair(edge, upright(points, APART), upright(points, -APART), at)
+
+    def _around(self, place: int, edge: TraceEdge) -> list[Point]:
+        """From the side of one node through the gap between the columns to the side of another."""
+        plan, grid = self.plan, self.plan.grid
+        a, b = plan.boxes[edge.source], plan.boxes[edge.target]
+        ahead = grid.column[edge.source] <= grid.column[edge.target]
+        same = grid.column[edge.source] == grid.column[edge.target]
+        channels = [plan.channel(*turn) for turn in plan.channels[place]]
+        start = self._side(edge.source, a, right=ahead)
+        stop = self._side(edge.target, b, right=same or not ahead)
+        points = [*start, (channels[0], start[-1][1])]
+        if len(channels) == 2:
+            over = max(plan.rows[grid.levels[grid.level[n]][1]][1] for n in (edge.source, edge.target)) + 16
+            points += [(channels[0], over), (channels[1], over)]
+        return [*points, (channels[-1], stop[-1][1]), *stop[::-1]]
+
+    def _side(self, name: str, box: Box, *, right: bool) -> list[Point]:
+        """Where a line leaves a node sideways: directly when the node stands at the end of its row, else from above."""
+        low, high = self.outer[self.plan.grid.column[name], self.plan.grid.row[name]]
+        if box.x == (high if right else low):
+            return [(box.right if right else box.left, box.y)]
+        top = self.plan.rows[self.plan.grid.row[name]][1]
+        return [(box.x, box.top), (box.x, top + 9)]
+
+    def _pair(self, edge: TraceEdge, forward: list[Point], backward: list[Point], at: Point) -> Iterator[Wire]:
+        yield self._forward(edge, forward, "", (0, 0))
+        yield from self._back(edge, backward, at)
+
+    def _beside(self, edge: TraceEdge, x: float, y: float, free: int = 1) -> Point:
+        """Where the number stands beside two lines that pass (x, y) vertically; to their right, to their left for -1."""
+        return x + free * (APART + 4 + style.text_width(self._text(edge), style.SMALL) / 2), y
+
+    def _parameter(self, edge: TraceEdge) -> Iterator[Wire]:
+        """From the rail along the bus of the lane into the step; at op level a stub that names the parameter."""
+        plan = self.plan
+        a, b = plan.boxes[edge.source], plan.boxes[edge.target]
+        use = self.entered[edge.target]
+        self.entered[edge.target] += 1
+        if self.trace.level == "op":
+            yield from self._stub(edge, b, use)
+            return
+        x = b.left + 9
+        trunk, bus = a.right + 14 + 7 * plan.grid.level[edge.target], plan.bus(edge.target)
+        y = a.y if abs(a.y - bus) > 10 else bus
+        points = [(a.right, y), (trunk, y), (trunk, bus), (x, bus), (x, b.bottom)]
+        yield self._forward(edge, straight(points), "", (0, 0), kind="parameter")
+        text = style.number(math.hypot(*self.shared[edge.target])) if use == 0 and self.shared[edge.target] else ""
+        at = x - style.text_width(text, style.SMALL) / 2 - 3, b.bottom - 13
+        yield from self._back(edge, straight([(x + 2 * APART, bus), (x + 2 * APART, b.bottom)]), at, text)
+
+    def _stub(self, edge: TraceEdge, box: Box, use: int) -> Iterator[Wire]:
+        side = self.plan.stub_side[edge.target]
+        uses = self.taps[edge.target]
+        y = box.y + STUB_PITCH * ((uses - 1) / 2 - use)
+        x = box.right if side > 0 else box.left
+        far = x + side * STUB
+        name, text = self.plan.short[edge.source], self._text(edge)
+        at = far + side * (style.text_width(name, style.SMALL) / 2 + 3), y + APART + 1
+        yield self._forward(edge, straight([(far, y + APART), (x, y + APART)]), name, at, kind="parameter")
+        at = far + side * (style.text_width(text, style.SMALL) / 2 + 3), y - APART - 2
+        yield from self._back(edge, straight([(far, y - APART), (x, y - APART)]), at)
+
+    def _forward(self, edge: TraceEdge, path: list[Point], label: str, at: Point, kind: str = "forward") -> Wire:
+        return Wire(kind, edge.source, edge.target, path, self._tooltip(edge, back=False), label, at)
+
+    def _back(self, edge: TraceEdge, path: list[Point], at: Point, text: str | None = None) -> Iterator[Wire]:
+        """The message, drawn from the target to the source; a cut edge ends half-way."""
+        back = path[::-1]
+        if edge.cut:
+            yield Wire("cut", edge.target, edge.source, half(back), self._tooltip(edge, back=True), "cut", at, 1.4)
+        elif edge.message is not None:
+            width = style.pen_width(edge.message, self.largest)
+            label = self._text(edge) if text is None else text
+            yield Wire("backward", edge.target, edge.source, back, self._tooltip(edge, back=True), label, at, width)
+
+    def _text(self, edge: TraceEdge) -> str:
+        return "cut" if edge.cut else "" if edge.message is None else style.number(edge.message)
+
+    def _tooltip(self, edge: TraceEdge, *, back: bool) -> str:
+        ends = [self._name(edge.source), self._name(edge.target)]
+        value = f" carries {edge.label}" if edge.label else ""
+        if not back:
+            return f"{ends[0]} → {ends[1]}{value}"
+        if edge.cut:
+            return f"{ends[1]} ⊣ {ends[0]}: detached, no gradient passes"
+        return f"{ends[1]} ⇠ {ends[0]}".replace("⇠", "→") + f": message of norm {edge.message:.6g}"
+
+    def _name(self, name: str) -> str:
+        node = self.nodes[name]
+        return self.labels[name] + (f" (t={node.time})" if node.time is not None else "")
+
+
+def _ports(trace: Trace, plan: Layout) -> tuple[dict[tuple[int, str], Point], dict[tuple[str, str], int]]:
+    """Where the lines inside a column touch their nodes, side by side in the order of where they lead, and how many there are."""
+    fans: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+    for place, edge in enumerate(trace.edges):
+        if edge.source in plan.grid.rail or place in plan.channels or {edge.source, edge.target} - plan.boxes.keys():
+            continue
+        bends = plan.bends.get(place)
+        fans[edge.source, "source"].append((bends[0][0] if bends else plan.boxes[edge.target].x, place))
+        fans[edge.target, "target"].append((bends[-1][0] if bends else plan.boxes[edge.source].x, place))
+    shapes = {node.id: style.card(node, trace.level).shape for node in trace.nodes}
+    column = plan.grid.column
+    ports: dict[tuple[int, str], Point] = {}
+    for (name, end), fan in fans.items():
+        box = plan.boxes[name]
+        upright_only = [
+            (x, place)
+            for x, place in sorted(fan)
+            if column.get(trace.edges[place].source, -1) == column.get(trace.edges[place].target, -1)
+        ]
+        step = min(PORT, (box.width - 2 * APART - 8) / max(1, len(upright_only) - 1))
+        for at, (_, place) in enumerate(upright_only):
+            shift = (at - (len(upright_only) - 1) / 2) * step
+            drop = 0.0
+            if shapes[name] == "ellipse":
+                drop = box.height / 2 * (1 - math.sqrt(max(0.0, 1 - ((abs(shift) + APART) / (box.width / 2)) ** 2)))
+            ports[place, end] = (box.x + shift, box.top - drop if end == "source" else box.bottom + drop)
+        for _, place in fan:
+            ports.setdefault((place, end), (box.x, box.top if end == "source" else box.bottom))
+    return ports, {end: len(fan) for end, fan in fans.items()}
