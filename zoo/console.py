@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from zoo.tasks.task import Metric
+
 
 def console() -> Console:
     """Standard output as rich sees it now; long lines are not broken when it is not a terminal."""
@@ -47,17 +49,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, emphasis: int
 
 
 class Progress:
-    """Steps done of steps to do, as a context: `with Progress(total=…, done=…, metric="…") as p: p.update(step, …)`.
+    """Steps done of steps to do: `with Progress(task.metric, total=…, done=…, unit=…) as p: p.update(step, …)`.
 
-    In a terminal one line is redrawn; elsewhere about ten lines are printed in all.
+    In a terminal one line is redrawn; elsewhere a line is printed after every `every` steps.
     """
 
-    def __init__(self, *, total: int, done: int, metric: str, unit: str) -> None:
-        self.total, self.done, self.metric, self.unit = total, done, metric, unit
-        self.every = max(1, total // 10)
-        self.width = len(str(total))
-        self.started = time.monotonic()
-        self.count = 0
+    def __init__(self, metric: Metric, *, total: int, done: int, every: int, unit: str) -> None:
+        self.metric, self.total, self.done, self.every, self.unit = metric, total, done, every, unit
+        self.started, self.tokens, self.held_out = time.monotonic(), 0, ""
         self._bar = _bar(total, done) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Progress:
@@ -69,30 +68,21 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, step: int, *, loss: float, metric: float, count: int) -> None:
-        """Step `step` is done, with this loss and metric; it took in `count` more tokens."""
-        self.count += count
+    def update(self, step: int, *, loss: float, metric: float, tokens: int, held_out: float | None) -> None:
+        """Step `step` is done, with this loss and metric; `held_out` is the metric on other data, when measured."""
+        self.tokens += tokens
+        if held_out is not None:
+            self.held_out = f" (held out {self.metric.show(held_out)})"
         seconds = max(time.monotonic() - self.started, 1e-9)
-        rate = self.count / seconds
-        left = seconds / (step - self.done) * (self.total - step)
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step, text=self._words(loss, metric, rate, left))
-        elif step % self.every == 0 or step == self.total:
-            say(f"step {step:>{self.width}}/{self.total}  {self._words(loss, metric, rate, left)}")
-
-    def note(self, step: int, held_out: float) -> None:
-        """The metric as measured after a step: a line that stays."""
-        text = f"step {step:>{self.width}}/{self.total}  held out: {held_out:.3f} {self.metric}"
-        if self._bar:
-            self._bar.console.print(text, markup=False)
-        else:
-            say(text)
-
-    def _words(self, loss: float, metric: float, rate: float, left: float) -> str:
-        return (
-            f"loss {loss:.3f}  {metric:.3f} {self.metric}  {rate:,.0f} {self.unit}/s  "
-            f"{int(left) // 60}:{int(left) % 60:02d} left"
+        left = round(seconds / (step - self.done) * (self.total - step))
+        text = (
+            f"loss {loss:.3f}  {self.metric.show(metric)} {self.metric.name}{self.held_out}  "
+            f"{self.tokens / seconds:,.0f} {self.unit}/s  {left // 60}:{left % 60:02d} left"
         )
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=step, text=text)
+        elif step % self.every == 0 or step == self.total:
+            say(f"step {step:>{len(str(self.total))}}/{self.total}  {text}")
 
 
 def _bar(total: int, done: int):  # type: ignore[no-untyped-def]

@@ -64,7 +64,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
 
     steps = np.array([record["step"] for record in records])
     training = np.array([record["metric" if metric.smooth else "loss"] for record in records])
-    measured = [(record["step"], record["held_out"]) for record in records if metric.smooth and "held_out" in record]
+    measured = [(r["step"], r["evaluated"]) for r in records if metric.smooth and "evaluated" in r]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 11}):
         figure = Figure(figsize=(9, 4.2), layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
@@ -78,6 +78,8 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
                 baseline.name, (1, baseline.value), (4, 0), xycoords=("axes fraction", "data"),
                 textcoords="offset points", va="center", fontsize=9, color="gray",
             )  # fmt: skip
+        if metric.smooth and metric.lower_is_better and baselines:  # the first steps are off the scale of the rest
+            axes.set_ylim(top=1.05 * max(training.min(), *(baseline.value for baseline in baselines)))
         axes.set(xlabel="step", ylabel=metric.name if metric.smooth else "loss")
         axes.margins(x=0.01)
         axes.spines[["top", "right"]].set_visible(False)
@@ -138,7 +140,8 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink); 
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; }
-table { border-collapse: collapse; } caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; white-space: nowrap; }
+table { border-collapse: collapse; } 
+caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; white-space: nowrap; }
 td { padding: .25rem 1.2rem .25rem .5rem; border-top: 1px solid var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .model { background: var(--model); font-weight: 600; }

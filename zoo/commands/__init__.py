@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import tinygrad_rnn as tg
@@ -43,6 +44,17 @@ def number(kind: type, *, low: float, high: float = float("inf")) -> Callable[[s
     upper = "" if high == float("inf") else f" and below {high:g}"
     parse.__name__ = f"{'whole number' if kind is int else 'number'} (at least {low:g}{upper})"  # argparse quotes it
     return parse
+
+
+def threads(count: int) -> AbstractContextManager[Any]:
+    """Let the matrix library use so many threads while the context lasts.
+
+    One is a good number for recurrent nets: their products are small, so that a second thread gains a tenth on an idle
+    machine, while on a busy one the two wait for each other (25 times slower, measured with OpenBLAS).
+    """
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=count, user_api="blas")
 
 
 COUNT, AMOUNT = number(int, low=1), number(float, low=1e-12)

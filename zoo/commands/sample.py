@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tinygrad_rnn import io
 from zoo import console, tasks
-from zoo.commands import COUNT, Parser, device, number
+from zoo.commands import COUNT, Parser, device, number, threads
 from zoo.errors import UserError
 from zoo.run import MODEL, Run
 
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{run.folder} has no model yet; train it: {way}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
-    console.say(
-        tasks.find(run.config["task"]).generate(
+    with threads(1):
+        written = tasks.find(run.config["task"]).generate(
             run.config, weights, prompt=given.prompt, length=given.length, temperature=given.temperature,
             top_k=given.top_k, seed=given.seed, device=place,
-        )
-    )  # fmt: skip
+        )  # fmt: skip
+    console.say(written)
     return 0

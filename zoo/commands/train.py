@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zoo import console, tasks
-from zoo.commands import AMOUNT, COUNT, Parser, device, number
+from zoo.commands import AMOUNT, COUNT, Parser, device, number, threads
 from zoo.errors import UserError
 from zoo.run import Run, next_folder
 from zoo.tasks.task import Task
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.add_argument(f"--{name}", type=kind, metavar=placeholder, help=f"{meaning} ({_defaults(name)})")
     parser.add_argument("--seed", type=number(int, low=0), metavar="N", help="where all randomness comes from (0)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
+    parser.add_argument("--threads", type=COUNT, metavar="N", help="threads of the matrix library (1)")
     parser.add_argument("--out", metavar="DIR", help="the run's folder, new or empty (runs/TASK-1, -2, …)")
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder, as it was configured")
     parsed = vars(parser.parse_args(arguments))
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     place = {"device": run.config["device"], "run folder": str(run.folder)}
     console.facts({"task": f"{task.name}, {task.summary}", **task.facts(), **place})
     try:
-        train(task, run)
+        with threads(run.config["threads"]):
+            train(task, run)
     except KeyboardInterrupt:
         console.say(f"stopped; go on with: python -m zoo train --resume {run.folder}")
         raise
@@ -80,6 +82,7 @@ def _new(given: dict[str, Any]) -> tuple[Task, Run]:
         "task": kind.name,
         "options": options,
         **settings,
+        "threads": given.get("threads", 1),
         "data": task.data,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }

@@ -1,0 +1,58 @@
+"""The command line: `python -m zoo COMMAND …`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from zoo.commands import COMMANDS
+from zoo.errors import UserError, unknown
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+
+OVERVIEW = """usage: python -m zoo COMMAND …
+
+{commands}
+
+examples:
+  python -m zoo train char-lm                       an LSTM learns to write Python's manual
+  python -m zoo train char-lm --text mybook.txt     … or your own text
+  python -m zoo train helo                          the four-letter example, small enough to draw whole
+  python -m zoo sample runs/char-lm-1 --prompt "The "
+  python -m zoo info LSTM
+
+python -m zoo COMMAND --help says more."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status is 0, 2 after an error the user can mend, 130 after an interruption."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            width = max(map(len, COMMANDS))
+            print(OVERVIEW.format(commands="\n".join(f"  {c:<{width}}  {COMMANDS[c]}" for c in COMMANDS)))
+            return 0
+        if arguments[0] not in COMMANDS:
+            raise unknown("command", arguments[0], COMMANDS)
+        return import_module(f"zoo.commands.{arguments[0]}").main(arguments[1:])
+    except BrokenPipeError:  # the reader of our output has gone (python -m zoo list | head): nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (UserError, OSError) as error:
+        print(f"zoo: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("zoo: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a task is to the training loop: options, data, a model, a loss for every step, a metric, baselines."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tinygrad_rnn import Tensor, nn
+from zoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The figure a task is judged by.
+
+    `held_out` tells whether it is measured on data the model did not learn from; `smooth` whether its curve says more
+    than the loss's (a count of right answers makes stairs).
+    """
+
+    name: str
+    lower_is_better: bool = True
+    held_out: bool = True
+    smooth: bool = True
+    digits: int = 3
+
+    def show(self, value: float) -> str:
+        return f"{value:.{self.digits}f}"
+
+    def rank(self, value: float) -> float:
+        """Sorts the best first."""
+        return value if self.lower_is_better else -value
+
+
+@dataclass(frozen=True)
+class Score:
+    """Who reached which value of the metric."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's loss, with the metric on the same data, how many tokens went in, and what the next step carries on."""
+
+    loss: Tensor
+    metric: float
+    tokens: int
+    carry: Any = ()
+
+
+class Task(ABC):
+    """A sequence problem with data that is there at once, ready to train.
+
+    `defaults` names the options that the task takes, with their values; `presets` holds what --quick and --full change.
+    A task is made from a complete set of options, and everything random in it comes from `seed`.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    metric: ClassVar[Metric]
+    unit: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    levels: ClassVar[tuple[str, ...]] = ("cell",)  # how closely its example is drawn: "cell", "op"
+
+    options: Mapping[str, Any]
+    model: nn.Module
+    data: Mapping[str, Any]  # what config.json keeps of the data: enough to recognise them, and to sample without them
+
+    @abstractmethod
+    def __init__(self, options: Mapping[str, Any], *, seed: int, device: str) -> None: ...
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any], preset: str | None = None) -> dict[str, Any]:
+        """All options: the task's defaults, changed by a preset, changed by what was given."""
+        if foreign := [name for name in given if name not in cls.defaults]:
+            takes = ", ".join(f"--{name}" for name in cls.defaults)
+            raise UserError(f"{cls.name} takes no --{foreign[0]}; its options are {takes}")
+        return {**cls.defaults, **(cls.presets[preset] if preset else {}), **given}
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """The model and the data in words, for the person about to wait."""
+
+    @abstractmethod
+    def begin(self) -> Any:
+        """The carry before the first step: Tensors in nested containers (an empty tuple where nothing is carried)."""
+
+    @abstractmethod
+    def batches(self, step: int, carry: Any) -> Iterator[Batch]:
+        """The losses of step, step + 1, …, each computed when asked for, with the parameters of that moment.
+
+        `carry` is what the batch before `step` left, or `begin()`.
+        """
+
+    @abstractmethod
+    def evaluate(self) -> float:
+        """The metric of the model as it is now, on data it does not learn from."""
+
+    @abstractmethod
+    def baselines(self) -> list[Score]:
+        """What can be reached without a recurrent net."""
+
+    @abstractmethod
+    def sample(self) -> tuple[str, str]:
+        """A caption, and something the model made that a person can read."""
+
+    @abstractmethod
+    def example(self) -> Tensor:
+        """The loss of a few steps with a batch of one: small enough to draw with all its messages."""
+
+    @classmethod
+    @abstractmethod
+    def generate(
+        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *,
+        prompt: str | None, length: int, temperature: float, top_k: int | None, seed: int, device: str,
+    ) -> str:  # fmt: skip
+        """What a trained run answers to a prompt."""
