@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +85,7 @@ class Progress:
             say(f"step {step:>{len(str(self.total))}}/{self.total}  {text}")
 
 
-def _bar(total: int, done: int):  # type: ignore[no-untyped-def]
+def _bar(total: int, done: int) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
 

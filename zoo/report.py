@@ -140,7 +140,7 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink); 
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; }
-table { border-collapse: collapse; } 
+table { border-collapse: collapse; }
 caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; white-space: nowrap; }
 td { padding: .25rem 1.2rem .25rem .5rem; border-top: 1px solid var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }

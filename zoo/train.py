@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from itertools import islice
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import tinygrad_rnn as tg
 from zoo import console
@@ -21,7 +21,7 @@ from zoo.tasks.task import Score, Task
 
 EVALUATIONS = 10  # how often a run measures itself on held-out data
 CHECKPOINTS = 20  # how often it saves
-PICTURES = {
+PICTURES: dict[Literal["cell", "op"], tuple[str, str]] = {
     "cell": ("unrolled.svg", "The trained model unrolled in time, with the messages that go back"),
     "op": ("unrolled-ops.svg", "The same, every op"),
 }

@@ -83,8 +83,8 @@ def test_on_the_text_of_python_3_11_the_figures_are_the_known_ones():
     corpus = text.load()
     vocabulary = text.Vocabulary.of(corpus.text)
     train, held_out = text.split(vocabulary.encode(corpus.text))
-    found = ngram.baselines(train, held_out, vocabulary=len(vocabulary), orders=range(1, 6))
-    assert [round(baseline.value, 2) for baseline in found] == [4.67, 3.34, 2.45, 1.95, 1.76]
+    found = ngram.bits_by_order(train, held_out, vocabulary=len(vocabulary))
+    assert [round(bits, 2) for bits in found.values()] == [4.67, 3.34, 2.45, 1.95, 1.76]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from zoo.tasks.task import Metric, Score
 
 BITS = Metric("bits per character")
 RECORDS = [
-    {"step": step, "loss": 3 / step, "metric": 4 / step, **({"held_out": 4.2 / step} if step % 10 == 0 else {})}
+    {"step": step, "loss": 3 / step, "metric": 4 / step, **({"evaluated": 4.2 / step} if step % 10 == 0 else {})}
     for step in range(1, 41)
 ]
 BASELINES = [Score("4-gram", 1.951), Score("1-gram", 4.67)]
@@ -111,7 +111,8 @@ def test_the_loss_curve_takes_its_ink_from_the_page():
 
 
 def test_a_metric_that_makes_stairs_is_not_drawn_but_the_loss_is():
-    svg = loss_curve(RECORDS, Metric("letters right", lower_is_better=False, smooth=False), [Score("most frequent", 2.0)])
+    letters = Metric("letters right", lower_is_better=False, smooth=False)
+    svg = loss_curve(RECORDS, letters, [Score("most frequent", 2.0)])
     words = " ".join(ElementTree.fromstring(svg).itertext())
     assert "loss" in words and "most frequent" not in words and "letters" not in words
 

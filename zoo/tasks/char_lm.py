@@ -33,7 +33,7 @@ class CharModel(tg.nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         rng = rng or tg.random.Generator(0)
-        kind = registry.get(cell)
+        kind: Any = registry.get(cell)
         sizes = [embedding] + [hidden] * (layers - 1)
         stack = [RNN(kind(size, hidden, rng=rng.fork("layer", i))) for i, size in enumerate(sizes)]
         self.embedding = tg.nn.Embedding(vocabulary, embedding, rng=rng.fork("embedding"))
@@ -65,6 +65,8 @@ class CharLM(Task):
         "quick": {"hidden": 128, "steps": 200},
         "full": {"layers": 2, "hidden": 512, "dropout": 0.3, "steps": 8000},
     }
+
+    model: CharModel
 
     def __init__(self, options: Mapping[str, Any], *, seed: int, device: str) -> None:
         self.options, self.device, self.seed = options, device, seed

@@ -22,7 +22,8 @@ class HeloModel(tg.nn.Module):
 
     def __init__(self, cell: str, hidden: int, *, rng: tg.random.Generator) -> None:
         super().__init__()
-        self.rnn = RNN(registry.get(cell)(len(LETTERS), hidden, rng=rng.fork("cell")))
+        kind: Any = registry.get(cell)
+        self.rnn = RNN(kind(len(LETTERS), hidden, rng=rng.fork("cell")))
         self.head = tg.nn.Linear(self.rnn.output_size, len(LETTERS), rng=rng.fork("head"))
 
     def forward(self, ids: tg.Tensor) -> tg.Tensor:
@@ -46,10 +47,12 @@ class Helo(Task):
     }  # fmt: skip
     levels = ("cell", "op")
     presets: ClassVar = {"quick": {"steps": 100}, "full": {"steps": 1000}}
-    data: ClassVar = {"source": f"{INPUT} → {TARGET}", "characters": LETTERS.characters}
+
+    model: HeloModel
 
     def __init__(self, options: Mapping[str, Any], *, seed: int, device: str) -> None:
         self.options, self.device = options, device
+        self.data = {"source": f"{INPUT} → {TARGET}", "characters": LETTERS.characters}
         self.model = _model(options, seed).to(device)
         self.inputs, self.targets = (tg.tensor(LETTERS.encode(w)[:, None], device=device) for w in (INPUT, TARGET))
 

@@ -1,0 +1,106 @@
+"""What holds for every task: options, presets, a loss that falls, a checkpoint's worth of carry, an example to draw."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from zoo import tasks
+from zoo.commands.train import OPTIONS
+from zoo.errors import UserError
+from zoo.tasks import text
+from zoo.tasks.task import Task
+
+SMALL = {
+    "helo": {"steps": 20},
+    "char-lm": {"hidden": 6, "embedding": 5, "batch": 2, "chunk": 8, "steps": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text(text.load().text[:20_000])
+    return str(path)
+
+
+def made(name, text_file) -> Task:
+    kind = tasks.find(name)
+    source = {"text": text_file} if "text" in kind.defaults else {}
+    return kind(kind.resolve(SMALL[name] | source), seed=0, device="cpu")
+
+
+@pytest.fixture(params=tasks.TASKS)
+def task(request, text_file) -> Task:
+    return made(request.param, text_file)
+
+
+def test_every_task_is_tried_here():
+    assert SMALL.keys() == tasks.TASKS.keys()
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_options_and_presets_are_ones_that_the_command_line_has(name):
+    kind = tasks.find(name)
+    assert kind.name == name
+    assert set(kind.defaults) <= set(OPTIONS)
+    assert set(kind.presets) == {"quick", "full"}
+    for preset in kind.presets.values():
+        assert set(preset) <= set(kind.defaults)
+
+
+def test_what_is_given_wins_over_the_preset_and_the_preset_over_the_defaults():
+    kind = tasks.find("char-lm")
+    assert kind.resolve({"steps": 7}, "quick") == {**kind.defaults, **kind.presets["quick"], "steps": 7}
+
+
+def test_an_option_that_the_task_does_not_take_is_named_with_those_that_it_takes():
+    with pytest.raises(UserError, match="helo takes no --text; its options are --cell, --hidden"):
+        tasks.find("helo").resolve({"text": "x"})
+
+
+def test_an_unknown_task_is_answered_with_the_nearest():
+    with pytest.raises(UserError, match="unknown task 'char_lm': did you mean char-lm"):
+        tasks.find("char_lm")
+
+
+def test_the_same_seed_makes_the_same_model(task, text_file):
+    again = made(task.name, text_file)
+    for a, b in zip(task.model.parameters(), again.model.parameters(), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_the_loss_falls_when_its_gradient_is_followed(task):
+    optimizer = tg.optim.Adam(task.model, lr=0.02)
+    losses = []
+    for batch in islice(task.batches(0, task.begin()), 30):
+        optimizer.zero_grad()
+        batch.loss.backward()
+        optimizer.step()
+        losses.append(batch.loss.item())
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_the_carry_keeps_the_structure_that_it_begins_with(task):
+    batch = next(task.batches(0, task.begin()))
+    assert repr(tg.tree.flatten(batch.carry)[1]) == repr(tg.tree.flatten(task.begin())[1])
+
+
+def test_the_example_reaches_every_parameter_that_a_few_steps_can(task):
+    task.example().backward()
+    assert all(p.grad is not None for p in task.model.parameters())
+
+
+def test_evaluating_changes_neither_parameters_nor_mode(task):
+    before = task.model.state_dict()
+    assert task.evaluate() == task.evaluate()
+    assert task.model.training
+    for path, value in task.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[path])
+
+
+def test_baselines_sample_and_facts_are_there_to_be_read(task):
+    assert task.baselines() and all(np.isfinite(score.value) for score in task.baselines())
+    caption, sample = task.sample()
+    assert caption and sample and task.facts()

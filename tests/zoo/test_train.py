@@ -1,0 +1,165 @@
+"""Training goes on from where it was stopped, by whatever, to exactly the same parameters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn import io
+from zoo import tasks
+from zoo.__main__ import main
+from zoo.errors import UserError
+from zoo.run import CHECKPOINT, METRICS, MODEL, Run
+from zoo.train import Interrupted, Patience, train
+
+ROOT = Path(__file__).parents[2]
+STEPS = 60
+SIZES = ["--hidden", "8", "--embedding", "6", "--batch", "4", "--chunk", "10", "--layers", "2", "--dropout", "0.2"]
+WALL_CLOCK = ("seconds",)
+
+
+@pytest.fixture(scope="module")
+def text_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "verse.txt"
+    path.write_text("Tyger Tyger, burning bright, in the forests of the night; " * 30)
+    return path
+
+
+DYING = """
+import os, sys
+from zoo.run import Run
+from zoo.__main__ import main
+
+step, number, append = int(sys.argv[1]), int(sys.argv[2]), Run.append
+
+def append_and_die(run, record):
+    append(run, record)
+    if record["step"] == step:
+        os.kill(os.getpid(), number)
+
+Run.append = append_and_die
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def command(folder, text_file):
+    return ["train", "char-lm", "--text", str(text_file), "--out", str(folder), "--steps", str(STEPS), *SIZES]
+
+
+def dying(arguments, *, step, by):
+    """Run the command line in a process of its own that gets the signal `by` after the given step."""
+    code = [sys.executable, "-c", DYING, str(step), str(int(by)), *arguments]
+    return subprocess.run(code, cwd=ROOT, text=True, capture_output=True, check=False)
+
+
+def result(folder):
+    """The parameters and the metrics, without what the clock says."""
+    records = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    return io.load(folder / MODEL), [{k: v for k, v in r.items() if k not in WALL_CLOCK} for r in records]
+
+
+def assert_equal(one, other):
+    assert one[1] == other[1]
+    assert one[0].keys() == other[0].keys()
+    for name in one[0]:
+        np.testing.assert_array_equal(one[0][name], other[0][name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(text_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(command(folder, text_file)) == 0
+    assert [record["step"] for record in result(folder)[1]] == list(range(1, STEPS + 1))
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 32, 59])  # saved every 3 steps
+def test_a_run_killed_in_the_middle_and_resumed_equals_an_uninterrupted_one(uninterrupted, text_file, tmp_path, step):
+    died = dying(command(tmp_path / "run", text_file), step=step, by=signal.SIGKILL)
+    assert died.returncode == -signal.SIGKILL
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert_equal(result(tmp_path / "run"), result(uninterrupted))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_says_how_to_go_on_and_leaves_130(uninterrupted, text_file, tmp_path, number):
+    stopped = dying(command(tmp_path / "run", text_file), step=32, by=number)
+    assert stopped.returncode == 130 and "Traceback" not in stopped.stderr
+    way_on = f"python -m zoo train --resume {tmp_path / 'run'}"
+    assert f"stopped; go on with: {way_on}" in stopped.stdout
+    assert io.load(tmp_path / "run" / CHECKPOINT)["step"] == len(result(tmp_path / "run")[1]) == 32
+    assert main(way_on.split()[3:]) == 0
+    assert_equal(result(tmp_path / "run"), result(uninterrupted))
+
+
+def test_resuming_a_finished_run_trains_no_more_and_writes_its_report_again(uninterrupted):
+    before = result(uninterrupted)
+    (uninterrupted / "report.html").unlink()
+    assert main(["train", "--resume", str(uninterrupted)]) == 0
+    assert_equal(result(uninterrupted), before)
+    assert "svg" in (uninterrupted / "report.html").read_text()
+
+
+def test_what_a_run_leaves_behind(uninterrupted):
+    names = {path.name for path in uninterrupted.iterdir()}
+    assert {"config.json", METRICS, CHECKPOINT, MODEL, "loss.svg", "report.html"} <= names
+    assert names & {"unrolled.svg", "unrolled.dot"}
+
+
+def made(tmp_path, **changes):
+    kind = tasks.find("helo")
+    options = kind.resolve({"steps": 30, **changes})
+    return kind(options, seed=0, device="cpu"), Run.create(tmp_path / "run", {"task": "helo", "options": options})
+
+
+@pytest.mark.parametrize(("cell", "seed"), [("ElmanRNN", 0), ("ElmanRNN", 1), ("LSTM", 0), ("GRU", 0)])
+def test_helo_is_learnt_exactly_with_its_default_settings(tmp_path, cell, seed):
+    kind = tasks.find("helo")
+    options = kind.resolve({"cell": cell})
+    task = kind(options, seed=seed, device="cpu")
+    train(task, Run.create(tmp_path / "run", {"task": "helo", "options": options}))
+    assert task.evaluate() == 4
+    assert [line.split()[-2] for line in task.sample()[1].splitlines()] == ["e", "l", "l", "o"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+    task, run = made(tmp_path)
+    original, count = task.model.forward, 0
+
+    def explode(ids):
+        nonlocal count
+        count += 1
+        return original(ids) * (float("nan") if count > 10 else 1.0)
+
+    task.model.forward = explode
+    with pytest.raises(UserError, match=r"step 11: .*--learning-rate below 0.1"):
+        train(task, run)
+    assert run.restore()["step"] == 10
+    assert all(np.isfinite(value).all() for value in run.restore()["model"].values())
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    task, run = made(tmp_path)
+    train(task, run)
+    other, _ = made(tmp_path / "other", hidden=5)
+    with pytest.raises(UserError, match="does not fit"):
+        train(other, run)
+
+
+def test_the_first_signal_waits_for_the_step_and_the_second_does_not():
+    with Patience() as patience:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert patience.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # python's own handler is back
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_interrupted_is_a_keyboard_interrupt():
+    assert issubclass(Interrupted, KeyboardInterrupt)
