@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def nodes(tree: ast.AST, *, inside_functions: bool) -> Iterator[ast.AST]:
             yield from nodes(node, inside_functions=inside_functions)
 
 
+@cache
 def imports(module: str, *, inside_functions: bool = True) -> set[tuple[str, str]]:
     """(module, name) for every ``from module import name``, (module, "") for every ``import module``."""
     path = SOURCES[module]
