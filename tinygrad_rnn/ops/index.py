@@ -199,7 +199,7 @@ def take(x, indices, axis=None):
         return getitem(x.reshape(-1), (indices,))
     n = len(x.shape)
     if not -n <= axis < n:
-        raise refusal("take", f"there is no axis {axis}, only {-n} to {n - 1}", [x, indices])
+        raise refusal("take", f"axis {axis} is out of bounds for array of dimension {n}", [x, indices])
     return getitem(x, (*[slice(None)] * (axis % n), indices))
 
 
@@ -209,8 +209,10 @@ def take_along_axis(x, indices, axis=-1):
     ``indices`` has as many axes as x, and its sizes along the others (or 1).
     """
     n = len(x.shape)
-    if len(indices.shape) != n or not -n <= axis < n:
-        raise refusal("take_along_axis", f"axis {axis} needs {n} axes, as many as x has", [x, indices])
+    if not -n <= axis < n:
+        raise refusal("take_along_axis", f"axis {axis} is out of bounds for array of dimension {n}", [x, indices])
+    if len(indices.shape) != n:
+        raise refusal("take_along_axis", f"the indices need {n} axes, as many as x has", [x, indices])
     xp = namespace(x.data if type(x) is Tensor else x)
     grid = [xp.arange(size).reshape(-1, *[1] * (n - 1 - a)) for a, size in enumerate(x.shape)]
     grid[axis] = indices

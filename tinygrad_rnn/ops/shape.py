@@ -279,7 +279,7 @@ def repeat(x, repeats, axis=None):
     """
     if axis is None:
         return repeat(reshape(x, -1), repeats, 0)
-    axis %= len(x.shape)
+    (axis,) = axes_of("repeat", x, axis)
     if isinstance(repeats, int):
         before, size, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
         stretched = broadcast_to(reshape(x, (*before, size, 1, *after)), (*before, size, repeats, *after))
