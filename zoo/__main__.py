@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from zoo.commands import COMMANDS
+from zoo.commands import COMMANDS, INTERRUPTED
 from zoo.errors import UserError, unknown
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 OVERVIEW = """usage: python -m zoo COMMAND …
 
 {commands}
 
 examples:
-  python -m zoo train char-lm                       an LSTM learns to write Python's manual
-  python -m zoo train char-lm --text mybook.txt     … or your own text
-  python -m zoo train helo                          the four-letter example, small enough to draw whole
+  python -m zoo train char-lm                    an LSTM reads Python's manual
+  python -m zoo train char-lm --text mybook.txt  … or from your own text
+  python -m zoo train helo                       four letters, every message
   python -m zoo sample runs/char-lm-1 --prompt "The "
   python -m zoo info LSTM
 
@@ -29,6 +28,9 @@ python -m zoo COMMAND --help says more."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status is 0, 2 after an error the user can mend, 130 after an interruption."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without "–" shows "?"
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             width = max(map(len, COMMANDS))

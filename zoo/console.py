@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output as rich sees it now; long lines are not broken when it is not a terminal."""
+    """Standard output as rich sees it now; lines are not broken when it is not a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 200)
 
 
 def say(text: str = "") -> None:
@@ -27,22 +29,25 @@ def say(text: str = "") -> None:
 
 def facts(items: Mapping[str, str]) -> None:
     """Names and values in two columns."""
-    width = max(len(name) for name in items)
+    out, width = console(), max(map(len, items))
     for name, value in items.items():
-        out = console()
-        out.print(f"{name:>{width}}  ", style="bold" if out.is_terminal else None, end="", markup=False)
-        out.print(value, markup=False)
+        lines = textwrap.wrap(value, max(20, out.width - width - 2)) if out.is_terminal else [value]
+        for label, line in zip([name, *[""] * len(lines)], lines or [""]):
+            out.print(f"{label:>{width}}  ", style="bold" if out.is_terminal else None, end="", markup=False)
+            out.print(line, markup=False)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, emphasis: int | None = None) -> None:
-    """A table whose last column is right-aligned; row `emphasis` stands out."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0, emphasis: int | None = None
+) -> None:
+    """A table whose last columns are `numbers`, aligned to the right; row `emphasis` stands out."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(header):
-        shown.add_column(name, justify="right" if i and i == len(header) - 1 else "left")
+        shown.add_column(name, justify="right" if i >= len(header) - numbers else "left")
     for i, row in enumerate(rows):
         shown.add_row(*(Text(cell) for cell in row), style="bold green" if i == emphasis else None)
     console().print(shown)
@@ -76,8 +81,8 @@ class Progress:
         seconds = max(time.monotonic() - self.started, 1e-9)
         left = round(seconds / (step - self.done) * (self.total - step))
         text = (
-            f"loss {loss:.3f}  {self.metric.show(metric)} {self.metric.name}{self.held_out}  "
-            f"{self.tokens / seconds:,.0f} {self.unit}/s  {left // 60}:{left % 60:02d} left"
+            f"{left // 60}:{left % 60:02d} left  {self.metric.show(metric)} {self.metric.name}{self.held_out}  "
+            f"loss {loss:.3f}  {self.tokens / seconds:,.0f} {self.unit}/s"
         )
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=step, text=text)

@@ -159,9 +159,8 @@ def finish(task: Task, run: Run) -> None:
     model = Score(f"this model ({task.options['cell']})", records[-1]["evaluated"])
     baselines = task.baselines()
     ranked = sorted([model, *baselines], key=lambda score: metric.rank(score.value))
-    console.table(
-        ["", metric.name], [[score.name, metric.show(score.value)] for score in ranked], emphasis=ranked.index(model)
-    )
+    rows = [[score.name, metric.show(score.value)] for score in ranked]
+    console.table(["", metric.name], rows, numbers=1, emphasis=ranked.index(model))
     caption, sample = task.sample()
     console.say(f"{caption}:\n{sample}\n")
 

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 import tinygrad_rnn as tg
 from zoo.errors import UserError
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+
 COMMANDS = {
     "train": "train a cell on a task, with a baseline beside the result",
     "sample": "let a trained run write",
@@ -22,10 +24,11 @@ COMMANDS = {
 class Parser(argparse.ArgumentParser):
     """argparse with errors of one line, the command's examples kept as they are typed, no abbreviated options."""
 
-    def __init__(self, command: str, *, examples: str = "") -> None:
+    def __init__(self, command: str, *, arguments: str = "", examples: str = "") -> None:
+        name = f"python -m zoo {command}"
         super().__init__(
-            prog=f"python -m zoo {command}", description=COMMANDS[command], epilog=examples, allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            prog=name, usage=" ".join(filter(None, [name, arguments, "[options]"])), description=COMMANDS[command],
+            epilog=examples, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
 
     def error(self, message: str) -> NoReturn:

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Print what the registry knows; see `python -m zoo info --help`."""
-    parser = Parser("info", examples=EXAMPLES)
+    parser = Parser("info", arguments="CELL", examples=EXAMPLES)
     parser.add_argument("cell", metavar="CELL", help="a cell of `python -m zoo list`")
     parser.add_argument("--input", type=COUNT, default=64, metavar="N", help="input size (64)")
     parser.add_argument("--hidden", type=COUNT, default=256, metavar="N", help="hidden size (256)")

@@ -13,14 +13,14 @@ from zoo.run import MODEL, Run
 EXAMPLES = """examples:
   python -m zoo sample runs/char-lm-1
   python -m zoo sample runs/char-lm-1 --prompt "The return statement" --length 1000
-  python -m zoo sample runs/char-lm-1 --temperature 0        always the most likely character
+  python -m zoo sample runs/char-lm-1 --temperature 0     no chance: the most likely
   python -m zoo sample runs/char-lm-1 --temperature 1.2 --top-k 20 --seed 3
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Load a run's model and let it write; see `python -m zoo sample --help`."""
-    parser = Parser("sample", examples=EXAMPLES)
+    parser = Parser("sample", arguments="RUN_DIR", examples=EXAMPLES)
     parser.add_argument("run", metavar="RUN_DIR", help="the folder that `python -m zoo train` made")
     parser.add_argument("--prompt", metavar="TEXT", help="how the text begins")
     parser.add_argument("--length", type=COUNT, default=500, metavar="N", help="characters to write (500)")

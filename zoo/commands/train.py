@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 
 from zoo import console, tasks
-from zoo.commands import AMOUNT, COUNT, Parser, device, number, threads
+from zoo.commands import AMOUNT, COUNT, INTERRUPTED, Parser, device, number, threads
 from zoo.errors import UserError
 from zoo.run import Run, next_folder
 from zoo.tasks.task import Task
 from zoo.train import train
 
-EXAMPLES = """examples:
-  python -m zoo train char-lm                           an LSTM on Python's own manual, about a minute
-  python -m zoo train char-lm --quick                   ten seconds, to see what happens
-  python -m zoo train char-lm --cell GRU --layers 2     another cell, two layers of it
-  python -m zoo train char-lm --text mybook.txt         your own text (UTF-8)
-  python -m zoo train --resume runs/char-lm-1           go on where Ctrl-C, or a crash, stopped
-  python -m zoo train helo                              four letters, every message drawn
+EXAMPLES = """tasks:
+{tasks}
+
+examples:
+  python -m zoo train char-lm                        about a minute
+  python -m zoo train char-lm --quick                seconds, to see it work
+  python -m zoo train char-lm --cell GRU --layers 2  another cell, two layers
+  python -m zoo train char-lm --text mybook.txt      your own text
+  python -m zoo train --resume runs/char-lm-1        go on after Ctrl-C or a crash
+  python -m zoo train helo                           four letters, all messages drawn
 """
 
 
@@ -32,7 +35,7 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "hidden": (COUNT, "N", "units in a layer"),
     "embedding": (COUNT, "N", "entries of a token's vector"),
     "dropout": (number(float, low=0, high=1), "P", "share of the values dropped between layers"),
-    "text": (str, "FILE", "learn from this text (UTF-8) instead of the built-in one"),
+    "text": (str, "FILE", "learn from this UTF-8 text (char-lm: Python's own manual)"),
     "steps": (COUNT, "N", "updates of the parameters"),
     "batch": (COUNT, "N", "sequences side by side"),
     "chunk": (COUNT, "N", "time steps that a gradient reaches back"),
@@ -44,13 +47,14 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, set up, train; see `python -m zoo train --help`."""
-    parser = Parser("train", examples=EXAMPLES)
-    parser.add_argument("task", nargs="?", metavar="TASK", help="; ".join(_summaries()))
+    summaries = "\n".join(f"  {name:<9}{tasks.find(name).summary}" for name in tasks.TASKS)
+    parser = Parser("train", arguments="TASK", examples=EXAMPLES.format(tasks=summaries))
+    parser.add_argument("task", nargs="?", metavar="TASK", help=" or ".join(tasks.TASKS))
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="preset", action="store_const", const="quick", help="seconds, to see it work")
     size.add_argument("--full", dest="preset", action="store_const", const="full", help="much longer, and better")
     for name, (kind, placeholder, meaning) in OPTIONS.items():
-        parser.add_argument(f"--{name}", type=kind, metavar=placeholder, help=f"{meaning} ({_defaults(name)})")
+        parser.add_argument(f"--{name}", type=kind, metavar=placeholder, help=meaning + _defaults(name))
     parser.add_argument("--seed", type=number(int, low=0), metavar="N", help="where all randomness comes from (0)")
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
     parser.add_argument("--threads", type=COUNT, metavar="N", help="threads of the matrix library (1)")
@@ -67,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
             train(task, run)
     except KeyboardInterrupt:
         console.say(f"stopped; go on with: python -m zoo train --resume {run.folder}")
-        raise
+        return INTERRUPTED
     return 0
 
 
@@ -102,11 +106,7 @@ def _resumed(given: dict[str, Any]) -> tuple[Task, Run]:
     return task, run
 
 
-def _summaries() -> list[str]:
-    return [f"{name}: {tasks.find(name).summary}" for name in tasks.TASKS]
-
-
 def _defaults(option: str) -> str:
     values = {name: tasks.find(name).defaults for name in tasks.TASKS}
     taken = [f"{name} {values[name][option]}" for name in values if values[name].get(option) is not None]
-    return ", ".join(taken) or "none"
+    return f" ({', '.join(taken)})" if taken else ""

@@ -63,7 +63,7 @@ class CharLM(Task):
     }  # fmt: skip
     presets: ClassVar = {
         "quick": {"hidden": 128, "steps": 200},
-        "full": {"layers": 2, "hidden": 512, "dropout": 0.3, "steps": 8000},
+        "full": {"layers": 2, "hidden": 384, "dropout": 0.2, "steps": 4000},
     }
 
     model: CharModel
@@ -95,7 +95,7 @@ class CharLM(Task):
         return {
             "model": f"{o['cell']}, {layers} of {o['hidden']}: {size:,} parameters",
             "data": f"{self.data['source']}: {len(self.train):,} characters to learn from, {len(self.held_out):,} held "
-            f"out, {len(self.vocabulary)} different ones",
+            f"out, {len(self.vocabulary)} distinct",
             "training": f"{o['steps']} steps of {o['batch']} × {o['chunk']} characters, {passes:.1f} times through",
         }
 
