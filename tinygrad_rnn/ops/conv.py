@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 
 from ..op import refusal
@@ -37,6 +38,7 @@ def causal_conv1d(x, w, b=None, *, dilation=1):
     if len(w.shape) == 2:
         y = functools.reduce(operator.add, [tap * row for tap, row in zip(lagged, unstack(w), strict=True)])
     else:
-        rows = reshape(concatenate(lagged, -1), (-1, taps * x.shape[-1]))
-        y = reshape(rows @ reshape(w, (-1, w.shape[-1])), (*x.shape[:-1], w.shape[-1]))
+        rows, features = math.prod(x.shape[:-1]), taps * x.shape[-1]
+        y = reshape(concatenate(lagged, -1), (rows, features)) @ reshape(w, (features, w.shape[-1]))
+        y = reshape(y, (*x.shape[:-1], w.shape[-1]))
     return y if b is None else y + b

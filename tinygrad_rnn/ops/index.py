@@ -120,10 +120,10 @@ def _add_rows(xp: Any, buffer: Any, rows: Any, values: Any) -> None:
 
     The buffer is contiguous, so that reshaping it is a view.
     """
-    width = math.prod(values.shape[rows.ndim :])
-    rows, values = rows.reshape(-1), values.reshape(-1, width)
     if not values.size:
         return
+    width = math.prod(values.shape[rows.ndim :])
+    rows, values = rows.reshape(-1), values.reshape(-1, width)
     if xp is np:  # entry by entry add.at is 5–10 times as fast as by rows, and never slower than sorting
         entries = (rows[:, None] * width + np.arange(width)).reshape(-1)
         np.add.at(buffer.reshape(-1), entries, values.reshape(-1))
@@ -131,7 +131,8 @@ def _add_rows(xp: Any, buffer: Any, rows: Any, values: Any) -> None:
     order = xp.argsort(rows)  # the atomic adds of a GPU come in any order, so sums would differ from run to run
     rows = rows[order]
     starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), rows[1:] != rows[:-1]]))
-    buffer.reshape(-1, width)[rows[starts]] += xp.add.reduceat(values[order], starts, axis=0)
+    wide = xp.result_type(values.dtype, np.float64)  # CuPy's reduceat takes differences of running sums
+    buffer.reshape(-1, width)[rows[starts]] += xp.add.reduceat(values[order], starts, axis=0, dtype=wide)
 
 
 def _sum_of_slices(xp: Any, parts: list[tuple], shape: tuple[int, ...], dtype: Any) -> Any:
@@ -151,7 +152,7 @@ def _sum_of_rows(xp: Any, parts: list[tuple], shape: tuple[int, ...], dtype: Any
             total[_decode(index, arrays)] += g
         else:
             rows, tail = _places(xp, index, arrays, shape)
-            by_width.setdefault(tail, []).append((rows.reshape(-1), g.reshape(-1, *tail)))
+            by_width.setdefault(tail, []).append((rows.reshape(-1), g.reshape(rows.size, *tail)))
     for pairs in by_width.values():
         rows, values = pairs[0] if len(pairs) == 1 else map(xp.concatenate, zip(*pairs, strict=True))
         _add_rows(xp, total, rows, values)

@@ -139,3 +139,11 @@ def test_one_hot_rows_are_of_the_dtype_asked_for(device: str) -> None:
     ids = tg.tensor([[1, 0]], device=device)
     assert tg.one_hot(ids, classes=3).dtype == np.float32
     assert tg.one_hot(ids, classes=3, dtype="bool").tolist() == [[[False, True, False], [True, False, False]]]
+
+
+@pytest.mark.parametrize("shape, ids", [((3, 0), (2,)), ((3, 2), (0, 4))], ids=["no-columns", "no-ids"])
+def test_reading_nothing_leaves_a_gradient_of_zeros(shape: tuple, ids: Any, device: str) -> None:
+    x = tg.tensor(np.ones(shape), requires_grad=True, device=device)
+    ids = tg.tensor(np.zeros(ids, int), device=device)
+    (x[ids].sum() + tg.embedding(x, ids).sum() + x.at[ids].add(1.0).sum() * 0).backward()
+    assert x.grad.shape == shape and (x.grad.numpy() == 0).all()
