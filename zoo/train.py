@@ -167,6 +167,7 @@ def finish(task: Task, run: Run) -> None:
     curve = loss_curve(records, metric, baselines)
     run.write("loss.svg", curve)
     figures = {"Loss curve": curve, **draw(task, run)}
+    commands = {"ask it": f"python -m zoo sample {run.folder} --prompt …"}
     report = Report(
         title=f"{task.name}: {task.summary}",
         facts=task.facts() | {"training time": f"{records[-1]['seconds']:.0f} s"},
@@ -176,14 +177,11 @@ def finish(task: Task, run: Run) -> None:
         sample=sample,
         sample_caption=caption,
         figures=figures,
-        commands={
-            "write more": f"python -m zoo sample {run.folder}",
-            "train again": f"python -m zoo train {task.name}",
-        },
+        commands=commands,
         config=run.config,
     )
     path = run.write("report.html", report.render())
-    console.say(f"report: {path}")
+    console.facts({"report": str(path), "pictures": ", ".join(map(str, sorted(run.folder.glob("*.svg")))), **commands})
 
 
 def draw(task: Task, run: Run) -> dict[str, str]:

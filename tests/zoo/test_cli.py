@@ -120,7 +120,7 @@ def test_helo_is_trained_shown_and_asked_again(cli, here):
     status, out, err = cli("train helo --out r")
     assert (status, err) == (0, "")
     assert re.search(r"after hell\s+o\s+\d+", out)
-    assert "report: r/report.html" in out
+    assert "r/report.html" in out and "r/unrolled" in out
     status, out, _ = cli("sample r --prompt hell")
     assert status == 0 and [line.split()[2] for line in out.splitlines()] == ["e", "l", "l", "o"]
     status, _, err = cli("sample r --prompt x")

@@ -25,10 +25,10 @@ def text_file(tmp_path_factory):
     return str(path)
 
 
-def made(name, text_file) -> Task:
+def made(name, text_file, device="cpu") -> Task:
     kind = tasks.find(name)
     source = {"text": text_file} if "text" in kind.defaults else {}
-    return kind(kind.resolve(SMALL[name] | source), seed=0, device="cpu")
+    return kind(kind.resolve(SMALL[name] | source), seed=0, device=device)
 
 
 @pytest.fixture(params=tasks.TASKS)
@@ -80,6 +80,21 @@ def test_the_loss_falls_when_its_gradient_is_followed(task):
         optimizer.step()
         losses.append(batch.loss.item())
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_a_task_trains_and_measures_itself_on_every_device(name, text_file, device):
+    task, on_cpu = made(name, text_file, device), made(name, text_file)
+    optimizer = tg.optim.Adam(task.model, lr=0.01)
+    for batch in islice(task.batches(0, task.begin()), 2):
+        optimizer.zero_grad()
+        batch.loss.backward()
+        optimizer.step()
+    assert all(p.device == batch.loss.device for p in task.model.parameters())
+    assert np.isfinite(task.evaluate()) and task.sample()
+    first = next(made(name, text_file, device).batches(0, made(name, text_file, device).begin()))
+    expected = next(on_cpu.batches(0, on_cpu.begin()))
+    assert first.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
 
 
 def test_the_carry_keeps_the_structure_that_it_begins_with(task):

@@ -34,7 +34,7 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "layers": (COUNT, "N", "layers on top of each other"),
     "hidden": (COUNT, "N", "units in a layer"),
     "embedding": (COUNT, "N", "entries of a token's vector"),
-    "dropout": (number(float, low=0, high=1), "P", "share of the values dropped between layers"),
+    "dropout": (number(float, low=0, high=1), "P", "share of what a layer hands up that is dropped"),
     "text": (str, "FILE", "learn from this UTF-8 text (char-lm: Python's own manual)"),
     "steps": (COUNT, "N", "updates of the parameters"),
     "batch": (COUNT, "N", "sequences side by side"),

@@ -21,6 +21,8 @@ STREAMS, WARM_UP = 64, 128  # held-out text is read in 64 places at once, each a
 class CharModel(tg.nn.Module):
     """Embedding → recurrent layers → linear: logits of the next character.
 
+    Dropout acts on what a layer hands up, to the next one or to the linear map, never along time (Zaremba et al. 2014).
+
     >>> model = CharModel("LSTM", 30, embedding=8, hidden=16, layers=2)
     >>> logits, state = model(tg.tensor(np.zeros((5, 2), int)), model.begin(2))
     >>> logits.shape
@@ -37,7 +39,8 @@ class CharModel(tg.nn.Module):
         sizes = [embedding] + [hidden] * (layers - 1)
         stack = [RNN(kind(size, hidden, rng=rng.fork("layer", i))) for i, size in enumerate(sizes)]
         self.embedding = tg.nn.Embedding(vocabulary, embedding, rng=rng.fork("embedding"))
-        self.rnn = Stacked(stack, dropout=dropout) if layers > 1 else stack[0]
+        self.rnn = Stacked(stack, dropout=dropout, rng=rng) if layers > 1 else stack[0]
+        self.dropout = tg.nn.Dropout(dropout, rng=rng.fork("output"))
         self.head = tg.nn.Linear(self.rnn.output_size, vocabulary, rng=rng.fork("head"))
 
     def begin(self, batch: int, *, device: str = "cpu") -> Any:
@@ -47,7 +50,7 @@ class CharModel(tg.nn.Module):
     def forward(self, ids: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
         """ids (T, B) → logits (T, B, V) and the state after the last step."""
         ys, state = self.rnn(self.embedding(ids), state)
-        return self.head(ys), state
+        return self.head(self.dropout(ys)), state
 
 
 class CharLM(Task):
