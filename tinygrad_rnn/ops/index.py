@@ -190,8 +190,8 @@ def getitem(x, index):
     """
     if type(index) is int:
         return _getitem(x, index=index)
-    index, arrays = _encode(x, index)
-    return gather(x, *arrays, index=index) if arrays else _getitem(x, index=index)
+    encoded, arrays = _encode(x, index)
+    return _read(x, arrays, encoded)
 
 
 def take(x, indices, axis=None):
@@ -274,7 +274,12 @@ class At:
         return index_add(self.x, self._array(v), *self.arrays, index=self.index)
 
     def _array(self, v: Any) -> Any:
-        return v if hasattr(v, "dtype") else namespace(self.x.data).asarray(v, dtype=self.x.dtype)
+        """Numbers and lists as arrays: of the dtype of x, unless that would cut off a fraction or an imaginary part."""
+        if hasattr(v, "dtype"):
+            return v
+        v = np.asarray(v)
+        same = np.can_cast(v.dtype, self.x.dtype, "same_kind")
+        return namespace(self.x.data).asarray(v, dtype=self.x.dtype if same else v.dtype)
 
 
 def check_ids(ids: Any, size: int, what: str, way_out: str = "") -> None:

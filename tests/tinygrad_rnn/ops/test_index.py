@@ -125,6 +125,8 @@ def test_a_write_is_as_wide_as_what_is_written() -> None:
         assert write(1.0).dtype == np.float32
         assert write(np.float64(1)).dtype == np.float64
         assert write(tg.tensor(1j)).dtype == np.complex64
+    assert tg.tensor([1, 2]).at[0].set(1.5).tolist() == [1.5, 2]
+    assert tg.tensor([1, 2]).at[[0, 0]].add(3).tolist() == [7, 2]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64"])
