@@ -86,7 +86,7 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
         file = io.StringIO()
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
-    return file.getvalue().replace("#000000", "currentColor")
+    return file.getvalue().replace("#000000", "currentColor").replace("<svg ", '<svg fill="currentColor" ', 1)
 
 
 BLUE, ORANGE = "#2f7ed8", "#e07b16"
@@ -149,5 +149,5 @@ pre { background: var(--panel); padding: 1rem; border-radius: 6px; white-space: 
       font: 14px/1.45 ui-monospace, monospace; }
 code { font: 14px ui-monospace, monospace; }
 figure { margin: 2rem 0 0; overflow-x: auto; } figcaption { font-weight: 600; margin-bottom: .5rem; }
-figure svg { max-width: 100%; height: auto; }
+figure svg { max-width: 100%; height: auto; border-radius: 6px; }
 """

@@ -107,7 +107,8 @@ def test_the_loss_curve_is_the_same_every_time():
 
 def test_the_loss_curve_takes_its_ink_from_the_page():
     svg = loss_curve(RECORDS, BITS)
-    assert "currentColor" in svg and "#000000" not in svg
+    assert ElementTree.fromstring(svg).get("fill") == "currentColor"  # what has no colour of its own: the words
+    assert "stroke: currentColor" in svg and "#000000" not in svg
 
 
 def test_a_metric_that_makes_stairs_is_not_drawn_but_the_loss_is():

@@ -17,7 +17,7 @@ def find(name: str) -> type[Task]:
     """The class of a task; `UserError` with the nearest names when there is no such task.
 
     >>> find("helo").summary
-    'the four-letter example: shown h, e, l, l, predict e, l, l, o'
+    'shown h, e, l, l, predict e, l, l, o'
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)

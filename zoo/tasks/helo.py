@@ -39,7 +39,7 @@ class Helo(Task):
     """
 
     name = "helo"
-    summary = "the four-letter example: shown h, e, l, l, predict e, l, l, o"
+    summary = "shown h, e, l, l, predict e, l, l, o"
     metric = Metric("letters right (of 4)", lower_is_better=False, held_out=False, smooth=False, digits=0)
     unit = "letters"
     defaults: ClassVar = {
