@@ -15,23 +15,24 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output as rich sees it now; lines are not broken when it is not a terminal."""
+    """Standard output as rich sees it now: text is shown as it is, and not broken where there is no terminal."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, soft_wrap=not terminal, width=None if terminal else 200)
+    return Console(highlight=False, emoji=False, soft_wrap=not terminal, width=None if terminal else 200)
 
 
 def say(text: str = "") -> None:
-    """One line of plain text (never read as markup)."""
+    """Plain text."""
     console().print(text, markup=False)
 
 
 def facts(items: Mapping[str, str]) -> None:
     """Names and values in two columns."""
     out, width = console(), max(map(len, items))
+    fit = textwrap.TextWrapper(max(20, out.width - width - 2), break_long_words=False, break_on_hyphens=False)
     for name, value in items.items():
-        lines = textwrap.wrap(value, max(20, out.width - width - 2)) if out.is_terminal else [value]
+        lines = fit.wrap(value) if out.is_terminal else [value]
         for label, line in zip([name, *[""] * len(lines)], lines or [""]):
             out.print(f"{label:>{width}}  ", style="bold" if out.is_terminal else None, end="", markup=False)
             out.print(line, markup=False)

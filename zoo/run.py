@@ -55,7 +55,7 @@ class Run:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UserError(f"{folder} holds no run ({path}: {error.strerror}); begin one: zoo train TASK") from error
+            raise UserError(f"{folder} holds no run ({path}: {error.strerror}); zoo train makes one") from error
         except ValueError as error:
             raise UserError(f"{path} is damaged ({error}); start again with another --out") from error
         if not isinstance(config, dict) or "task" not in config:
@@ -112,8 +112,15 @@ class Run:
         if not path.exists():
             return
         lines = path.read_bytes().splitlines(keepends=True)
-        kept = itertools.takewhile(lambda line: line.endswith(b"\n") and json.loads(line)["step"] <= step, lines)
-        os.truncate(path, sum(map(len, kept)))
+        os.truncate(path, sum(map(len, itertools.takewhile(lambda line: _up_to(step, line), lines))))
+
+
+def _up_to(step: int, line: bytes) -> bool:
+    """Whether a line of metrics.jsonl is whole and of this step or an earlier one."""
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except ValueError:  # a power cut can leave zeros where the last lines were to be
+        return False
 
 
 def next_folder(parent: str | Path, name: str) -> Path:

@@ -27,15 +27,11 @@ PICTURES: dict[Literal["cell", "op"], tuple[str, str]] = {
 }
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user stopped a run that has been saved."""
-
-
 def train(task: Task, run: Run) -> None:
     """Train a task's model to its last step, from the run's checkpoint where there is one, and write the report.
 
     Each step: one batch of the task (a chunk of truncated BPTT), gradients clipped by their global norm, Adam with a
-    cosine schedule after a linear warm-up. Raises `Interrupted` after Ctrl-C or SIGTERM, once everything is saved;
+    cosine schedule after a linear warm-up. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved;
     `UserError` when the loss is no longer a finite number.
     """
     with Patience() as patience:
@@ -96,7 +92,7 @@ def _steps(task: Task, run: Run, patience: Patience) -> None:
             if step % save_every == 0 or step == steps or patience.signal:
                 save()
             if patience.signal:
-                raise Interrupted
+                raise KeyboardInterrupt
 
 
 def _restored(saved: Mapping[str, Any], task: Task, optimizer: Any, carry: Any, run: Run) -> tuple[int, float, Any]:

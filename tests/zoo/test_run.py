@@ -48,13 +48,14 @@ def test_before_the_first_checkpoint_there_is_nothing_to_restore_and_metrics_sta
     assert run.records() == []
 
 
-def test_restoring_cuts_the_metrics_back_to_the_checkpoint(run):
+@pytest.mark.parametrize("torn", [b"", b'{"step": 2, "lo', b"\0\0\0\n", b'{"step": 2}'])
+def test_restoring_cuts_the_metrics_back_to_the_checkpoint(run, torn):
     for step in range(1, 6):
         run.append({"step": step, "loss": 1 / step})
         if step == 3:
             run.save(state(step))
     with (run.folder / METRICS).open("ab") as file:
-        file.write(b'{"step": 6, "lo')  # killed while writing
+        file.write(torn)
     run.restore()
     assert [record["step"] for record in run.records()] == [1, 2, 3]
 

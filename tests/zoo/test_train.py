@@ -15,7 +15,7 @@ from zoo import tasks
 from zoo.__main__ import main
 from zoo.errors import UserError
 from zoo.run import CHECKPOINT, METRICS, MODEL, Run
-from zoo.train import Interrupted, Patience, train
+from zoo.train import Patience, train
 
 ROOT = Path(__file__).parents[2]
 STEPS = 60
@@ -159,7 +159,3 @@ def test_the_first_signal_waits_for_the_step_and_the_second_does_not():
             os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):  # python's own handler is back
         os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_interrupted_is_a_keyboard_interrupt():
-    assert issubclass(Interrupted, KeyboardInterrupt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "hidden": (COUNT, "N", "units in a layer"),
     "embedding": (COUNT, "N", "entries of a token's vector"),
     "dropout": (number(float, low=0, high=1), "P", "share of what a layer hands up that is dropped"),
-    "text": (str, "FILE", "learn from this UTF-8 text (char-lm: Python's own manual)"),
+    "text": (os.path.abspath, "FILE", "learn from this UTF-8 text (char-lm: Python's own manual)"),
     "steps": (COUNT, "N", "updates of the parameters"),
     "batch": (COUNT, "N", "sequences side by side"),
     "chunk": (COUNT, "N", "time steps that a gradient reaches back"),
