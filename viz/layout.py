@@ -77,7 +77,10 @@ def arrange(trace: Trace, *, parameters: bool = True) -> Layout:
     placed = cells.column.keys() | cells.bars | cells.rail
     nodes = [node for node in trace.nodes if node.id in placed]
     short = _short_names(trace)
-    faces = {n.id: style.face(n, trace, name=short.get(n.id, ""), uses=uses.get(n.id, 0)) for n in nodes}
+    layers = len({node.layer for node in nodes if node.cell}) > 1
+    faces = {
+        n.id: style.face(n, trace.level, name=short.get(n.id, ""), uses=uses.get(n.id, 0), layers=layers) for n in nodes
+    }
     plan = Layout(cells, faces, short)
     _assign_channels(plan, trace)
     sizes = _sizes(plan, trace)
@@ -177,7 +180,8 @@ def _extents(plan: Layout, trace: Trace, sizes: dict[str, tuple[float, float]]) 
     extents = {name: (width / 2, width / 2) for name, (width, _) in sizes.items()}
     if trace.level == "cell":
         grid = plan.grid
-        skips = any(abs(grid.level.get(e.source, 0) - grid.level.get(e.target, 0)) > 1 for e in trace.edges)
+        inside = [e for e in trace.edges if e.source in grid.level and e.target in grid.level]
+        skips = any(abs(grid.level[e.source] - grid.level[e.target]) > 1 for e in inside)
         fed = {e.target for e in trace.edges if e.source in grid.rail and skips}  # room for the number at its tap
         return {name: (left + 18 * (name in fed), right) for name, (left, right) in extents.items()}
     column = plan.grid.column

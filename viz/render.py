@@ -59,8 +59,9 @@ def save(dot: str, path: str | os.PathLike[str]) -> Path:
         return text
 
 
-def write(path: Path, content: bytes) -> Path:
+def write(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write a file aside and rename it: a reader sees the old one or the new one, never half."""
+    path = Path(path)
     try:
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except FileNotFoundError as error:

@@ -21,6 +21,7 @@ SMALL = 9.0  # font size of what stands beside lines
 class Card:
     """What a node of some role looks like."""
 
+    name: str
     shape: str
     fill: str
     style: str = "filled"
@@ -38,18 +39,20 @@ class Face:
 
 
 CARDS = {
-    "input": Card("note", "#dceaf7"),
-    "cell": Card("box", "#fff1b8", "filled,rounded", 1.6),
-    "state": Card("box", "#ffe08a", "filled,rounded", 1.2, 2),
-    "gate": Card("box", "#fff1b8", "filled,rounded"),
-    "other": Card("ellipse", "#fbe6e9"),
-    "output": Card("box", "#dcf2dc"),
-    "loss": Card("octagon", "#f7d4cf", border=1.4),
-    "bar": Card("box", "#fbe6e9", "filled,rounded"),
-    "constant": Card("box", "#ffffff", "filled,dashed"),
-    "parameter": Card("cylinder", "#e6e0f3", border=1.2),
+    card.name: card
+    for card in (
+        Card("input", "note", "#dceaf7"),
+        Card("cell", "box", "#fff1b8", "filled,rounded", 1.6),
+        Card("state", "box", "#ffe08a", "filled,rounded", 1.2, 2),
+        Card("gate", "box", "#fff1b8", "filled,rounded"),
+        Card("other", "ellipse", "#fbe6e9"),
+        Card("output", "box", "#dcf2dc"),
+        Card("loss", "octagon", "#f7d4cf", border=1.4),
+        Card("bar", "box", "#fbe6e9", "filled,rounded"),
+        Card("constant", "box", "#ffffff", "filled,dashed"),
+        Card("parameter", "cylinder", "#e6e0f3", border=1.2),
+    )
 }
-LANES = {"input": "input", "between": "between layers", "output": "output", "loss": "loss"}
 SYMBOLS = {
     "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "matmul": "@", "sigmoid": "σ", "sum": "Σ",
     "sqrt": "√", "pick": "[ ]", "getitem": "[ ]", "logistic": "σ",
@@ -104,8 +107,8 @@ def clip(text: str, letters: int = 24) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
-def face(node: TraceNode, trace: Trace, *, name: str = "", uses: int = 0) -> Face:
-    """What is written on a node and how large it must be; for a parameter its name and number of uses."""
+def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: bool = False) -> Face:
+    """What is written on a node, and how large it must be; for a parameter its name and number of uses."""
     label, shape = clip(name or node.label or node.op), shape_text(node.shape)
     symbol = SYMBOLS.get(node.op, node.op)
     if node.role == "parameter":
@@ -113,9 +116,9 @@ def face(node: TraceNode, trace: Trace, *, name: str = "", uses: int = 0) -> Fac
         lines += [(f"‖gradient‖ {number(node.gradient)}", 9.0, False)] if node.gradient is not None else []
         return _fit(lines, pad=14, least=(64, 24 + 12 * len(lines)))
     beginning = "initial state" if node.role == "state" and node.time is None else ""
-    if trace.level == "cell":
+    if level == "cell":
         arrow = {"forward": "→ ", "reverse": "← "}.get(node.direction or "", "") if node.cell else ""
-        layer = layer_text(node) if node.cell and len({n.layer for n in trace.nodes if n.cell}) > 1 else ""
+        layer = layer_text(node) if node.cell and layers else ""
         return _fit([(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False)], pad=16, least=(72, 34))
     named = node.label not in ("", node.op)
     lines = [(label if named else symbol, 12.0, named or len(symbol) < 3)]
@@ -176,7 +179,7 @@ def title(trace: Trace) -> str:
     return f"{what}{several}{both}, unrolled over {steps} step{'s' * (steps != 1)}{every}"
 
 
-def story(node: TraceNode, trace: Trace) -> str:
+def story(node: TraceNode) -> str:
     """All that is known about a node, for its tooltip."""
     facts = [node.label or node.op, f"op {node.op}" if node.op not in ("leaf", node.label) else ""]
     facts += [f"shape {tuple(node.shape)}" if node.shape else "scalar", node.dtype, node.scope]

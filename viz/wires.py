@@ -211,7 +211,9 @@ def _ports(trace: Trace, plan: Layout) -> tuple[dict[tuple[int, str], Point], di
     """Where the lines inside a column touch their nodes, side by side in the order of where they lead, and how many there are."""
     fans: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
     for place, edge in enumerate(trace.edges):
-        if edge.source in plan.grid.rail or place in plan.channels or {edge.source, edge.target} - plan.boxes.keys():
+        if edge.source in plan.grid.rail or place in plan.channels:
+            continue
+        if edge.source not in plan.boxes or edge.target not in plan.boxes:
             continue
         bends = plan.bends.get(place)
         fans[edge.source, "source"].append((bends[0][0] if bends else plan.boxes[edge.target].x, place))

@@ -1,0 +1,75 @@
+"""A small model with random data, to be drawn: any cell of the zoo under a linear head, next-symbol prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tinygrad_rnn as tg
+import zoo
+
+LOSSES = ("each", "last")
+
+
+@dataclass(frozen=True)
+class Example:
+    """What `python -m viz unroll` draws; the defaults are small enough to read."""
+
+    cell: str = "LSTM"
+    steps: int = 4
+    inputs: int = 4
+    hidden: int = 8
+    batch: int = 2
+    layers: int = 1
+    bidirectional: bool = False
+    loss: str = "each"
+    truncate: int | None = None
+    seed: int = 0
+
+    def build(self) -> Callable[[], tg.Tensor]:
+        """A function that runs the model over one random sequence and returns its loss.
+
+        Raises ValueError for sizes below 1 and for options that exclude each other.
+        """
+        for name in ("steps", "inputs", "hidden", "batch", "layers", "truncate"):
+            if (size := getattr(self, name)) is not None and size < 1:
+                raise ValueError(f"{name} is {size}; it must be 1 or more")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss is {self.loss!r}, which is none of {', '.join(LOSSES)}")
+        if self.bidirectional and self.truncate:
+            raise ValueError("a bidirectional model reads the whole sequence at once; it cannot be truncated")
+        rng = tg.random.Generator(self.seed)
+        model = self._model(rng.fork("model"))
+        head = tg.nn.Linear(model.output_size, self.inputs, rng=rng.fork("head"))
+        symbols = rng.fork("data").integers(0, self.inputs, (self.steps + 1, self.batch))
+        x, labels = tg.one_hot(symbols[:-1], classes=self.inputs), symbols[1:]
+        return lambda: self._run(model, head, x, labels)
+
+    def _model(self, rng: tg.random.Generator) -> zoo.RNN | zoo.Stacked | zoo.Bidirectional:
+        make = zoo.get(self.cell)
+        layers: list[zoo.RNN | zoo.Bidirectional] = []
+        size = self.inputs
+        for k in range(self.layers):
+            if self.bidirectional:
+                pair = [make(size, self.hidden, rng=rng.fork(name, k)) for name in ("forward", "reverse")]
+                layers.append(zoo.Bidirectional(*pair))
+            else:
+                layers.append(zoo.RNN(make(size, self.hidden, rng=rng.fork("forward", k))))
+            size = layers[-1].output_size
+        return layers[0] if self.layers == 1 else zoo.Stacked(layers)
+
+    def _run(self, model: zoo.RNN | zoo.Stacked | zoo.Bidirectional, head: tg.nn.Linear, x: tg.Tensor, labels: tg.Tensor):
+        ys = model(x)[0] if self.bidirectional else None
+        state, L = None, None
+        for t in tg.steps(self.steps):
+            if ys is not None:
+                h = ys[t]
+            else:
+                if self.truncate and t and t % self.truncate == 0:
+                    state = tg.tree.map(tg.detach, state)
+                h, state = model.step(x[t], state)
+            if self.loss == "each" or t == self.steps - 1:
+                y = head(h)
+                E = tg.cross_entropy(y, labels[t])
+                L = E if L is None else L + E
+        return L
