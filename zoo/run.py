@@ -20,6 +20,7 @@ from tinygrad_rnn import io
 from zoo.errors import UserError
 
 CONFIG, METRICS, CHECKPOINT, MODEL = "config.json", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors"
+KEYS = ("task", "options", "seed", "device", "threads", "data")  # what every config.json has
 
 
 class Run:
@@ -58,8 +59,8 @@ class Run:
             raise UserError(f"{folder} holds no run ({path}: {error.strerror}); zoo train makes one") from error
         except ValueError as error:
             raise UserError(f"{path} is damaged ({error}); start again with another --out") from error
-        if not isinstance(config, dict) or "task" not in config:
-            raise UserError(f"{path} is not the config of a run; start again with another --out")
+        if missing := [key for key in KEYS if not isinstance(config, dict) or key not in config]:
+            raise UserError(f"{path} does not name {', '.join(missing)}; start again with another --out")
         return cls(Path(folder), config)
 
     def write(self, name: str, text: str) -> Path:

@@ -12,7 +12,8 @@ import pytest
 from zoo.errors import UserError
 from zoo.run import CHECKPOINT, METRICS, MODEL, Run, next_folder
 
-CONFIG = {"task": "char-lm", "options": {"hidden": 3, "text": "Füße.txt"}, "seed": 0}
+OPTIONS = {"hidden": 3, "text": "Füße.txt"}
+CONFIG = {"task": "char-lm", "options": OPTIONS, "seed": 0, "device": "cpu", "threads": 1, "data": {}}
 
 
 def state(step):

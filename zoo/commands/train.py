@@ -101,7 +101,8 @@ def _resumed(given: dict[str, Any]) -> tuple[Task, Run]:
         raise UserError(f"{run.folder} is a run of {name}; leave the task out, --resume knows it")
     if given:
         raise UserError(f"--resume goes on with a run as it was configured: leave out --{next(iter(given))}")
-    task = tasks.find(name)(run.config["options"], seed=run.config["seed"], device=device(run.config["device"]))
+    kind = tasks.find(name)
+    task = kind(kind.resolve(run.config["options"]), seed=run.config["seed"], device=device(run.config["device"]))
     if task.data != run.config["data"]:
         raise UserError(f"the data of {run.folder} have changed since it began; start a new run")
     return task, run
