@@ -39,7 +39,7 @@ class Run:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} is there already and is not an empty folder: choose another --out")
         existed = folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=existed)
         run = cls(folder, config)
         try:
             run.write(CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")

@@ -142,7 +142,10 @@ def test_an_out_folder_that_holds_a_run_is_refused_with_both_ways_out(cli):
 def test_resume_takes_the_run_as_it_was_configured(cli):
     cli("train helo --steps 2 --out r")
     assert "leave out --hidden" in cli("train --resume r --hidden 4")[2]
+    assert "leave out --quick" in cli("train --resume r --quick")[2]
     assert "r is a run of helo" in cli("train char-lm --resume r")[2]
+    assert "unknown device 'gpu'" in cli("train --resume r --device gpu")[2]
+    assert cli("train --resume r --device cpu")[0] == 0
     assert cli("train helo --resume r")[0] == 0
 
 

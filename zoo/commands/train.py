@@ -60,12 +60,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
     parser.add_argument("--threads", type=COUNT, metavar="N", help="threads of the matrix library (1)")
     parser.add_argument("--out", metavar="DIR", help="the run's folder, new or empty (runs/TASK-1, -2, …)")
-    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder, as it was configured")
+    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder, as it was configured (but --device)")
     parsed = vars(parser.parse_args(arguments))
     given = {name.replace("_", "-"): value for name, value in parsed.items() if value is not None}
 
     task, run = _resumed(given) if "resume" in given else _new(given)
-    place = {"device": run.config["device"], "run folder": str(run.folder)}
+    place = {"device": task.device, "run folder": str(run.folder)}
     console.facts({"task": f"{task.name}, {task.summary}", **task.facts(), **place})
     try:
         with threads(run.config["threads"]):
@@ -99,10 +99,12 @@ def _resumed(given: dict[str, Any]) -> tuple[Task, Run]:
     name = run.config["task"]
     if given.pop("task", name) != name:
         raise UserError(f"{run.folder} is a run of {name}; leave the task out, --resume knows it")
+    place = device(given.pop("device", run.config["device"]))
     if given:
-        raise UserError(f"--resume goes on with a run as it was configured: leave out --{next(iter(given))}")
+        first = given.get("preset") or next(iter(given))
+        raise UserError(f"--resume goes on with a run as it was configured: leave out --{first}")
     kind = tasks.find(name)
-    task = kind(kind.resolve(run.config["options"]), seed=run.config["seed"], device=device(run.config["device"]))
+    task = kind(kind.resolve(run.config["options"]), seed=run.config["seed"], device=place)
     if task.data != run.config["data"]:
         raise UserError(f"the data of {run.folder} have changed since it began; start a new run")
     return task, run

@@ -67,6 +67,7 @@ class Task(ABC):
     levels: ClassVar[tuple[str, ...]] = ("cell",)  # how closely its example is drawn: "cell", "op"
 
     options: Mapping[str, Any]
+    device: str
     model: nn.Module
     data: Mapping[str, Any]  # what config.json keeps of the data: enough to recognise them, and to sample without them
 
