@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--device", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
     parser.add_argument("--threads", type=COUNT, metavar="N", help="threads of the matrix library (1)")
     parser.add_argument("--out", metavar="DIR", help="the run's folder, new or empty (runs/TASK-1, -2, …)")
-    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder, as it was configured (but --device)")
+    parser.add_argument("--resume", metavar="DIR", help="go on with this run, as it was configured (but for --device)")
     parsed = vars(parser.parse_args(arguments))
     given = {name.replace("_", "-"): value for name, value in parsed.items() if value is not None}
 
