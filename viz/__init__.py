@@ -1,7 +1,7 @@
 """Pictures of recurrent computations: the unrolled graph and the messages of backpropagation through time.
 
     trace = viz.trace(loss)                 # from a loss, or from a function that computes one
-    viz.unroll(trace).save("unrolled.svg")  # also .png, .pdf, .dot; as the last expression of a notebook cell it is shown
+    viz.unroll(trace).save("unrolled.svg")  # also .png, .pdf, .dot; a notebook shows it by itself
 """
 
 from .picture import Picture, unroll

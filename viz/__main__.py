@@ -56,17 +56,19 @@ def parser() -> argparse.ArgumentParser:
         value = getattr(default, name)
         draw.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{text} (default: %(default)s)")
     draw.add_argument("--bidirectional", action="store_true", help="each layer also runs from the end to the start")
-    draw.add_argument("--loss", choices=LOSSES, default=default.loss, help="at each step or the last (default: %(default)s)")
+    draw.add_argument("--loss", choices=LOSSES, default=default.loss, help="at each step or the last (default: each)")
     draw.add_argument("--truncate", type=int, metavar="K", help="cut the state every K steps: truncated BPTT")
-    draw.add_argument("--level", choices=("cell", "op"), default="cell", help="a node a cell, or a node an op (default: cell)")
-    draw.add_argument("--params", choices=("shared", "hide"), default="shared", help="show the parameters (default: shared)")
-    draw.add_argument("--out", default="unrolled.svg", metavar="FILE", help=".svg, .png, .pdf or .dot (default: %(default)s)")
+    draw.add_argument("--level", choices=("cell", "op"), default="cell", help="a node a cell, or an op (default: cell)")
+    draw.add_argument("--params", choices=("shared", "hide"), default="shared", help="parameters (default: shared)")
+    draw.add_argument(
+        "--out", default="unrolled.svg", metavar="FILE", help=".svg, .png, .pdf or .dot (default: %(default)s)"
+    )
     draw.add_argument("--json", metavar="FILE", help="also write the trace as JSON: nodes, edges, messages")
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command: 0 when the picture was written, 1 when only its .dot could be, 2 for a mistake in the request."""
+    """Run the command: 0 when the picture is there, 1 when only its .dot could be written, 2 for a bad request."""
     options = vars(parser().parse_args(arguments))
     out, json, level, params = (options.pop(name) for name in ("out", "json", "level", "params"))
     options.pop("command")
@@ -85,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for remark in remarks:
         print(f"{PROGRAM}: {remark.message}", file=sys.stderr)
     drawn = picture.trace
-    print(f"{written}: {len(drawn.steps)} steps, {len(drawn.nodes)} nodes, {len(drawn.edges)} edges, {len(drawn.cuts)} cuts")
+    parts = f"{len(drawn.steps)} steps, {len(drawn.nodes)} nodes, {len(drawn.edges)} edges, {len(drawn.cuts)} cuts"
+    print(f"{written}: {parts}")
     return 0 if str(written) == str(out) else 1
 
 

@@ -18,17 +18,18 @@ GRAPH = {"layout": "nop2", "splines": "true", "outputorder": "nodesfirst", "bgco
 NODE = {"fixedsize": "true", "fontname": style.FONT, "fontcolor": style.INK, "margin": "0"}
 EDGE = {"fontname": style.FONT, "fontsize": f"{style.SMALL:g}", "label": ""}
 LINES = {  # drawn in this order, messages on top
-    "parameter": {"color": style.QUIET, "fontcolor": style.QUIET, "style": "solid", "arrowhead": "normal", "arrowsize": "0.6"},
-    "forward": {"color": style.FORWARD, "fontcolor": style.INK, "style": "solid", "arrowhead": "normal", "arrowsize": "0.7"},
-    "cut": {"color": style.CUT, "fontcolor": style.CUT, "style": "dotted", "arrowhead": "tee", "arrowsize": "1"},
-    "backward": {
-        "color": style.BACKWARD, "fontcolor": style.BACKWARD, "style": "dashed", "arrowhead": "normal", "arrowsize": "0.7",
-    },
-}  # fmt: skip
+    kind: {"color": colour, "fontcolor": text, "style": dash, "arrowhead": head, "arrowsize": size}
+    for kind, colour, text, dash, head, size in (
+        ("parameter", style.QUIET, style.QUIET, "solid", "normal", "0.6"),
+        ("forward", style.FORWARD, style.INK, "solid", "normal", "0.7"),
+        ("cut", style.CUT, style.CUT, "dotted", "tee", "1"),
+        ("backward", style.BACKWARD, style.BACKWARD, "dashed", "normal", "0.7"),
+    )
+}
 ARROW = {"parameter": 6.0, "forward": 7.0, "backward": 7.0, "cut": 2.0}  # lengths of their arrowheads
 LEGEND = {
     "forward": "a value goes forward",
-    "backward": "its message comes back: the gradient that this edge hands over; number: its norm, width: the norm's logarithm",
+    "backward": "its message comes back: the gradient that this edge hands over; number: norm, width: its logarithm",
     "parameter": "a shared parameter, drawn once (× uses); the messages of all steps add up to its gradient",
     "cut": "cut: detached here, no message passes",
 }
@@ -48,12 +49,12 @@ def to_dot(trace: Trace, *, parameters: bool = True) -> str:
             looks[style.card(node, trace.level)].append(node)
     for card, nodes in looks.items():
         graph.attr(
-            "node", shape=card.shape, style=card.style, fillcolor=card.fill, color=style.INK, penwidth=f"{card.border:g}",
-            peripheries=str(card.peripheries), **{"class": f"value {card.name}"},
+            "node", shape=card.shape, style=card.style, fillcolor=card.fill, color=style.INK,
+            penwidth=f"{card.border:g}", peripheries=str(card.peripheries), **{"class": f"value {card.name}"},
         )  # fmt: skip
         for node in nodes:
-            text = _html(plan.faces[node.id].lines)
-            graph.node(names[node.id], label=text, tooltip=escape(style.story(node)), **_place(names[node.id], plan.boxes[node.id]))
+            name, text = names[node.id], _html(plan.faces[node.id].lines)
+            graph.node(name, label=text, tooltip=escape(style.story(node)), **_place(name, plan.boxes[node.id]))
     kinds: dict[str, list[Wire]] = {kind: [] for kind in LINES}
     for wire in wires(trace, plan):
         kinds[wire.kind].append(wire)
@@ -63,8 +64,8 @@ def to_dot(trace: Trace, *, parameters: bool = True) -> str:
         for count, wire in enumerate(lines):
             label = {"label": escape(wire.label), "lp": _at(*wire.label_at)} if wire.label else {}
             graph.edge(
-                names[wire.source], names[wire.target], pos=pos(wire.path, ARROW[kind], wire.width), id=f"{kind}_{count}",
-                penwidth=f"{wire.width:g}", tooltip=escape(wire.tooltip), **label,
+                names[wire.source], names[wire.target], pos=pos(wire.path, ARROW[kind], wire.width),
+                penwidth=f"{wire.width:g}", id=f"{kind}_{count}", tooltip=escape(wire.tooltip), **label,
             )  # fmt: skip
     return graph.source
 
@@ -147,7 +148,8 @@ def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str]) -> N
     left, right = min((b.left for b in boxes), default=0.0), max((b.right for b in boxes), default=0.0)
     bottom, top = min((b.bottom for b in boxes), default=0.0), max((b.top for b in boxes), default=0.0)
     graph.attr("node", shape="plaintext", style="", peripheries="0", tooltip=" ", **{"class": "text"})
-    _heading(graph, "title", trace.title or style.title(trace), (left + right) / 2, top + (40 if trace.note else 22), 15)
+    title = trace.title or style.title(trace)
+    _heading(graph, "title", title, (left + right) / 2, top + (40 if trace.note else 22), 15)
     if trace.note:
         _text(graph, "note", trace.note, left, top + 16, 9.5)
     rows = {kind: bottom - 20 - 17 * at for at, kind in enumerate(kinds)}

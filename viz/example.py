@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import tinygrad_rnn as tg
 import zoo
 
 LOSSES = ("each", "last")
+Model = zoo.RNN | zoo.Stacked | zoo.Bidirectional
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Example:
         x, labels = tg.one_hot(symbols[:-1], classes=self.inputs), symbols[1:]
         return lambda: self._run(model, head, x, labels)
 
-    def _model(self, rng: tg.random.Generator) -> zoo.RNN | zoo.Stacked | zoo.Bidirectional:
-        make = zoo.get(self.cell)
+    def _model(self, rng: tg.random.Generator) -> Model:
+        make: Any = zoo.get(self.cell)
         layers: list[zoo.RNN | zoo.Bidirectional] = []
         size = self.inputs
         for k in range(self.layers):
@@ -58,9 +60,9 @@ class Example:
             size = layers[-1].output_size
         return layers[0] if self.layers == 1 else zoo.Stacked(layers)
 
-    def _run(self, model: zoo.RNN | zoo.Stacked | zoo.Bidirectional, head: tg.nn.Linear, x: tg.Tensor, labels: tg.Tensor):
+    def _run(self, model: Model, head: tg.nn.Linear, x: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:
         ys = model(x)[0] if self.bidirectional else None
-        state, L = None, None
+        state, L = None, tg.tensor(0.0)
         for t in tg.steps(self.steps):
             if ys is not None:
                 h = ys[t]
@@ -71,5 +73,5 @@ class Example:
             if self.loss == "each" or t == self.steps - 1:
                 y = head(h)
                 E = tg.cross_entropy(y, labels[t])
-                L = E if L is None else L + E
+                L = L + E
         return L

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from .trace import Trace, TraceEdge, TraceNode
 
-NAMES = {"input": "x", "output": "output", "loss": "loss", "other": "between layers"}  # for what has no name of its own
-CELL_ROLES = ("state", "gate", "other")  # what a cell computes; a value computed outside a cell is an input, output or loss
+NAMES = {"input": "x", "output": "output", "loss": "loss", "other": "all steps"}  # for what has no name of its own
+CELL_ROLES = ("state", "gate", "other")  # what a cell computes; what is outside is an input, an output or a loss
 
 
 def group(node: TraceNode) -> Hashable:
@@ -26,11 +26,11 @@ def group(node: TraceNode) -> Hashable:
 
 
 def fold_cells(trace: Trace) -> Trace:
-    """The same trace with one node per cell, time step and layer, and one edge per value that crosses between two of them.
+    """The same trace with one node per cell, time step and layer, and one edge per value that passes between two.
 
     The message on a folded edge is the norm of the sum of the contributions that its source gets from the target cell:
-    ‖Σ_e m_e‖ over the op-level edges e that it stands for. Messages of different sources (h and c of an LSTM) stay apart;
-    `message_between` combines them.
+    ‖Σ_e m_e‖ over the op-level edges e that it stands for. Messages of different sources (h and c of an LSTM) stay
+    apart; `message_between` combines them.
     """
     if trace.level == "cell":
         return trace
@@ -77,18 +77,19 @@ def message_between(trace: Trace, source: str, target: str) -> float | None:
 
 
 def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNode:
-    """One node for those of a group; a group of one keeps its facts, a larger one is named and sized by what leaves it."""
+    """One node for those of a group, named and sized by what leaves it."""
     if len(nodes) == 1 and nodes[0].role in ("parameter", "constant"):
         return replace(nodes[0], id=name)
     leaving = [node for node in nodes if node.id in sources] or nodes[-1:]
     last = leaving[-1]
-    named = next((node.label for node in reversed(nodes) if node.label), "")
+    named = next((node for node in reversed(nodes) if node.label), None)
     if last.role == "state" and last.time is None:
         label, role = ", ".join(dict.fromkeys(node.label for node in leaving)), "state"
     elif last.role in CELL_ROLES and last.time is not None and (last.cell or any(n.role == "state" for n in nodes)):
         label, role = last.cell or "step", "state"
     else:
-        label, role = named or NAMES.get(last.role, last.op), last.role
+        last = named or last
+        label, role = last.label or NAMES.get(last.role, last.op), last.role
     ops = sum(node.ops for node in nodes if node.op != "leaf")
     if role == "other":
         last = next((node for node in reversed(nodes) if node.time is None), last)

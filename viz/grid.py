@@ -16,8 +16,8 @@ BEFORE, AFTER = float("-inf"), float("inf")  # the columns of initial states: of
 class Grid:
     """Columns from the left, rows from below, `levels` of rows: each a lane of cells, inputs, …, or one bar.
 
-    The rail holds what belongs to no time step and is shared by all; a bar is a value of no time step that the steps feed
-    or read (all states stacked): it spans them.
+    The rail holds what belongs to no time step and is shared by all; a bar is a value of no time step that the steps
+    feed or read (all states stacked): it spans them.
     """
 
     column: dict[str, int]
@@ -100,7 +100,7 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
 def _depths(
     nodes: list[TraceNode], column: dict[str, int], lane_of: dict[str, int], arguments: dict, readers: dict
 ) -> dict[str, int]:
-    """Rows within a lane: the longest path of data flow inside the same column; what depends on nothing there moves up."""
+    """Rows within a lane: the longest path of data flow inside the column; what depends on nothing there moves up."""
 
     def inside(names: list[str], node: TraceNode) -> list[str]:
         here = (column[node.id], lane_of[node.id])

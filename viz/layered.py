@@ -12,14 +12,14 @@ from math import ceil
 from statistics import fmean
 from typing import Any
 
-SEPARATION = 26.0  # free space between two neighbours of a row, in points: room for two lines and a number
+SEPARATION = 32.0  # free space between two neighbours of a row, in points: room for two lines and a number
 SWEEPS = 8
 NOTHING = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Columnar:
-    """Horizontal positions around the column's axis x = 0, the bends (row, x) of long edges, and how far it all reaches."""
+    """Positions around the column's axis x = 0, the bends (row, x) of long edges, and how far it all reaches."""
 
     x: dict[Hashable, float]
     bends: list[list[tuple[int, float]]]

@@ -9,11 +9,11 @@ from typing import Any
 
 import tinygrad_rnn as tg
 
-SILENT = (tg.__name__ + ".", "zoo.topology.", "viz.")  # whose local variables name nothing that a reader would know
+SILENT = (tg.__name__ + ".", "zoo.topology.", "viz.record")  # their local variables name nothing that a reader knows
 
 
 class Listener:
-    """While it is entered, every function that returns is asked for its Tensors; an earlier profile hook goes on working.
+    """While entered, it asks every function that returns for its Tensors; an earlier profile hook goes on working.
 
     `names` holds node → the name of a local variable (of the innermost function that had one; its arguments count
     last), `stats` node → mean, std, norm, min and max of the value, `constants` node → the arguments of its op.
@@ -57,7 +57,7 @@ class Listener:
     def __exit__(self, *exc: Any) -> None:
         sys.setprofile(self.before)
 
-    def _hear(self, frame: FrameType, event: str, result: Any) -> None:
+    def _hear(self, frame: FrameType, event: Any, result: Any) -> None:
         if self.before is not None:
             self.before(frame, event, result)
         if event != "return":

@@ -27,7 +27,7 @@ class Picture:
         return to_dot(self.trace, parameters=self.parameters)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Draw to .svg, .png or .pdf, or write the .dot text; returns the path written (the .dot without any Graphviz)."""
+        """Draw to .svg, .png or .pdf, or write the .dot; returns the path written: the .dot without Graphviz."""
         return save(self.dot, path)
 
     def _repr_svg_(self) -> str | None:
@@ -47,7 +47,11 @@ class Picture:
 
 
 def unroll(
-    trace: Trace, *, level: Literal["cell", "op"] = "cell", params: Literal["shared", "hide"] = "shared", title: str = ""
+    trace: Trace,
+    *,
+    level: Literal["cell", "op"] = "cell",
+    params: Literal["shared", "hide"] = "shared",
+    title: str = "",
 ) -> Picture:
     """The unrolled graph: a column for each time step, values going forward, messages and their norms going back.
 
@@ -58,7 +62,7 @@ def unroll(
         if value not in known:
             raise ValueError(f"unroll: {name}={value!r} is none of {', '.join(map(repr, known))}")
     if level == "op" and trace.level == "cell":
-        raise ValueError("unroll: this trace is folded to cells already; level='op' needs the one that viz.trace returned")
+        raise ValueError("unroll: this trace is folded to cells already; level='op' needs the one from viz.trace")
     drawn = fold_cells(trace) if level == "cell" else trace
     if title:
         drawn = Trace(drawn.nodes, drawn.edges, drawn.level, title, drawn.note)

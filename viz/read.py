@@ -1,4 +1,4 @@
-"""The engine's graph as pictures see it: time, layer and cell from its tags, detach and the re-reading of stacks resolved."""
+"""The engine's graph as pictures see it: time, layer, cell from its tags; detach and re-read stacks resolved."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _constant(node: Any, argument: int, heard: dict[Any, list[Any]]) -> Any:
 
 
 def _linked(root: Value, nodes: list[Any], values: dict[Any, Value]) -> Iterator[Value]:
-    """The values that the root still needs once the uses are resolved, with the links back; constants before their use."""
+    """The values that the root needs once the uses are resolved, with the links back; constants before their use."""
     needed, waiting = {root}, [root]
     while waiting:
         for use in waiting.pop().uses:

@@ -27,7 +27,7 @@ def trace(
     title: str = "",
     **kwargs: Any,
 ) -> Trace:
-    """The computation of a loss and the messages of its backward pass: for each edge the norm of ∂L/∂(source) through it.
+    """The computation of a loss and the messages of its backward pass: for each edge the norm of what it hands back.
 
     `what` is the loss, recorded already, or a function that is called with the other arguments and returns it (or a
     tuple that begins with it); then the nodes carry the names of the local variables and the statistics of their
@@ -42,20 +42,20 @@ def trace(
     >>> trace(h.sum())
     Trace(op level: 9 nodes, 10 edges, 3 steps, 1 parameters, 0 cuts)
     """
-    heard = Listener()
+    heard, output = Listener(), what
     if not isinstance(what, tg.Tensor) and callable(what):
         with heard:
-            what = what(*args, **kwargs)
-        what = what[0] if isinstance(what, tuple) else what
+            output = what(*args, **kwargs)
+        output = output[0] if isinstance(output, tuple) else output
     elif args or kwargs:
         raise TypeError("trace: arguments are for a function; a loss that was computed already takes none")
-    if not isinstance(what, tg.Tensor) or what.node is None:
+    if not isinstance(output, tg.Tensor) or output.node is None:
         raise TypeError(
             "trace: needs a Tensor that gradients pass through, or a function that returns one, not "
-            f"{what if isinstance(what, tg.Tensor) else type(what).__name__!r}; "
+            f"{output if isinstance(output, tg.Tensor) else type(output).__name__!r}; "
             "set requires_grad=True on the parameters"
         )
-    recorded = read(what.node, heard.constants)
+    recorded = read(output.node, heard.constants)
     repeats = Repeats(recorded)
     roles, starts = assign(recorded, repeats)
     drawn = [value for value in recorded if value in roles]
@@ -68,7 +68,7 @@ def trace(
         edges = [TraceEdge(names[u.source], names[u.target], u.argument, cut=u.cut) for u in uses]
         return Trace(nodes, edges, title=title, note=FREED)
     kept = _to_sum(uses, names, nodes) if not values else {use.key for use in uses}
-    messages, gradients = _messages(what, cotangent, kept)
+    messages, gradients = _messages(output, cotangent, kept)
     nodes = [replace(n, gradient=gradients.get(v.node)) for n, v in zip(nodes, drawn)]
     edges = []
     for use in uses:
@@ -77,8 +77,10 @@ def trace(
     return Trace(nodes, edges, title=title)
 
 
-def _messages(output: tg.Tensor, cotangent: Any, kept: set[Any]) -> tuple[dict[Any, tuple[float, Any]], dict[Any, float]]:
-    """The norm of every message by (child, parent, argument), its value for those in `kept`; the norms of the gradients."""
+def _messages(
+    output: tg.Tensor, cotangent: Any, kept: set[Any]
+) -> tuple[dict[Any, tuple[float, Any]], dict[Any, float]]:
+    """The norm of each message by (child, parent, argument), with its value for those in `kept`; gradients' norms."""
     messages: dict[Any, tuple[float, Any]] = {}
 
     def hear(edge: Edge, message: Any) -> None:
@@ -90,7 +92,9 @@ def _messages(output: tg.Tensor, cotangent: Any, kept: set[Any]) -> tuple[dict[A
         if output.shape != ():
             raise ValueError(f"trace: the output has shape {output.shape}, not that of a scalar; pass a cotangent")
         cotangent = 1.0
-    seed = cotangent if isinstance(cotangent, tg.Tensor) else tg.tensor(cotangent, dtype=output.dtype, device=output.device)
+    seed = cotangent
+    if not isinstance(seed, tg.Tensor):
+        seed = tg.tensor(seed, dtype=output.dtype, device=output.device)
     if seed.shape != output.shape:
         raise ValueError(f"trace: the cotangent has shape {seed.shape}, the output {output.shape}; they must be equal")
     found = pull([output.node], [seed.data.conj() if seed.dtype.kind == "c" else seed.data], on_message=hear)
@@ -106,7 +110,7 @@ def _to_sum(uses: list[Use], names: dict[Value, str], nodes: list[TraceNode]) ->
 
 
 def _labels(drawn: list[Value], heard: Listener, repeats: Repeats, starts: dict[Value, Value]) -> dict[Value, str]:
-    """Names of leaves as their Tensors have them, else of local variables, else of the same variable at another step."""
+    """Names of leaves as their Tensors have them, else of local variables, of this or of another step."""
     variables, labels = heard.names, {}
     for v in drawn:
         label = ""

@@ -1,4 +1,4 @@
-"""DOT text → SVG, PNG or PDF: by the `dot` program, else by Graphviz as a library; and files that are written whole or not at all."""
+"""DOT text → SVG, PNG, PDF by the `dot` program, else by Graphviz as a library; files come whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def render(dot: str, format: str = "svg") -> bytes:
 
 
 def save(dot: str, path: str | os.PathLike[str]) -> Path:
-    """Draw to a file, its kind by its suffix (.svg, .png, .pdf or .dot for the text); returns the path that was written.
+    """Draw to a file, its kind by its suffix (.svg, .png, .pdf, or .dot for the text); returns the path written.
 
     Without any Graphviz the text is written beside it as .dot, with a warning that says what to install.
     """
@@ -45,7 +45,7 @@ def save(dot: str, path: str | os.PathLike[str]) -> Path:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in (*FORMATS, "dot"):
         known = ", ".join(f".{f}" for f in (*FORMATS, "dot"))
-        raise ValueError(f"cannot tell what to write to {str(path)!r}: its suffix is {path.suffix!r}; use one of {known}")
+        raise ValueError(f"cannot tell what to write to {str(path)!r} with suffix {path.suffix!r}; use one of {known}")
     if kind == "dot":
         return write(path, dot.encode())
     try:
@@ -65,7 +65,7 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
     try:
         handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist") from error
+        raise FileNotFoundError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -1,4 +1,4 @@
-"""What part each value plays in a recurrence: state, gate, input, output, loss. Read off the data flow, never off names."""
+"""What part each value plays in a recurrence: state, gate, input, output, loss; off the data flow, not off names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def assign(values: list[Value], repeats: Repeats) -> tuple[dict[Value, str], dic
         if role := _role(v, losses, starts, carried, flow):
             roles[v] = role
     for v, role in roles.items():
-        if v in starts or (role == "state" and v.time is None):  # an initial state belongs to the cell that begins with it
+        if v in starts or (role == "state" and v.time is None):  # belongs to the cell that begins with it
             v.time = None
             v.cell, v.layer, v.direction = next((u.target.tags for u in v.used_by if u.target.time is not None), v.tags)
     return roles, starts
@@ -59,7 +59,7 @@ def _role(
 
 
 def _role_of_constant(v: Value, losses: set[Value], flow: _Flow) -> str | None:
-    """Data: what meets a parameter in a matmul or look-up, or floating numbers; not labels, nor masks between layers."""
+    """Data: what meets a parameter in a matmul or look-up, or floating numbers; not labels, nor masks of layers."""
     if not v.dtype or any(use.target in losses for use in v.used_by):
         return None
     if v.time is None and any(use.target in flow.recurrent for use in v.used_by):
@@ -138,7 +138,7 @@ def _carried(values: list[Value], repeats: Repeats, losses: set[Value]) -> set[V
 
 
 class _Flow:
-    """Who feeds whom: within a step (`to_cell`, `from_cell`, `to_state`) and over all (`recurrent`, `to_step`, `data`)."""
+    """Who feeds whom: within a step (`to_cell`, `from_cell`, `to_state`), over all (`recurrent`, `to_step`, `data`)."""
 
     def __init__(self, values: list[Value], carried: set[Value], losses: set[Value]) -> None:
         self.from_cell: dict[Value, tuple] = {}
@@ -152,7 +152,7 @@ class _Flow:
                     self.from_cell[v] = source.tags if source.cell else self.from_cell[source]
                 if source in self.recurrent or source in carried or (source.cell and source.time is not None):
                     self.recurrent.add(v)
-                if source in self.data or source.dtype and source.node is None:
+                if source in self.data or (source.dtype and source.node is None):
                     self.data.add(v)
         self.to_cell: set[Value] = set()
         self.to_state: set[Value] = set(carried)

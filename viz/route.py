@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -26,7 +27,7 @@ def straight(points: Sequence[Point], radius: float = 9.0) -> list[Point]:
 def upright(points: Sequence[Point], aside: float = 0.0) -> list[Point]:
     """Bézier control points of a curve that passes every point vertically, moved to its left by `aside`."""
     path = [(points[0][0] - aside, points[0][1])]
-    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+    for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2 + (aside if x1 > x0 + 1 else -aside if x1 < x0 - 1 else 0.0)
         path += [(x0 - aside, middle), (x1 - aside, middle), (x1 - aside, y1)]
     return path
@@ -43,13 +44,6 @@ def pos(path: Sequence[Point], arrow: float = 8.0, pen: float = 1.0) -> str:
     tip = _towards(end, back, min(1.5 * (pen - 1), room / 2) if pen > 1 else 0.0)
     body = [*path[:-1], _towards(tip, back, min(arrow, math.dist(tip, back)))]
     return f"e,{_text(tip)} " + " ".join(_text(p) for p in body)
-
-
-def middle(path: Sequence[Point]) -> Point:
-    """The point half-way along the longest piece of a path."""
-    pieces = [path[at : at + 4] for at in range(0, len(path) - 3, 3)]
-    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = max(pieces, key=lambda piece: math.dist(piece[0], piece[3]))
-    return (x0 + 3 * x1 + 3 * x2 + x3) / 8, (y0 + 3 * y1 + 3 * y2 + y3) / 8
 
 
 def _text(point: Point) -> str:
@@ -77,7 +71,7 @@ def parallel(points: Sequence[Point], distance: float) -> list[Point]:
     """
     points = [p for at, p in enumerate(points) if at == 0 or math.dist(p, points[at - 1]) > 0.01]
     moved = list(points)
-    for at, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:])):
+    for at, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
         if abs(x1 - x0) >= abs(y1 - y0):
             shift = distance if x1 > x0 else -distance
             moved[at], moved[at + 1] = (moved[at][0], y0 + shift), (moved[at + 1][0], y1 + shift)

@@ -1,4 +1,4 @@
-"""How things look: one table of node cards, one of lines; every difference of colour is also one of shape, dash or text."""
+"""How things look; every difference of colour is also one of shape, dash or text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FONT = "Helvetica"
 INK, QUIET, PAPER, BAND = "#1a1a1a", "#5f5f5f", "#ffffff", "#f3f4f6"
 FRAME = "#ffffff"
 FORWARD, BACKWARD, CUT = "#1a1a1a", "#b3001b", "#6b6b6b"
-EM, WIDE, FULL = 0.62, 0.85, 1.1  # widths of letters in units of the font size, on the safe side: whatever font is found
+EM, WIDE, FULL = 0.62, 0.85, 1.1  # widths of letters in units of the font size, on the safe side for any font
 SMALL = 9.0  # font size of what stands beside lines
 
 
@@ -54,8 +54,8 @@ CARDS = {
     )
 }
 SYMBOLS = {
-    "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "matmul": "@", "sigmoid": "σ", "sum": "Σ",
-    "sqrt": "√", "pick": "[ ]", "getitem": "[ ]", "logistic": "σ",
+    "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "pow": "^", "matmul": "@", "sigmoid": "σ",
+    "sum": "Σ", "sqrt": "√", "pick": "[ ]", "getitem": "[ ]",
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def shape_text(shape: Iterable[int]) -> str:
 
 def text_width(text: str, size: float) -> float:
     """Room for a line of text, in points; node sizes are ours, so this must not be too little in any font."""
-    return size * sum(FULL if letter > "⺀" else WIDE if letter in "MW@m—" or letter.isupper() else EM for letter in text)
+    return size * sum(FULL if c > "⺀" else WIDE if c in "@m" or c.isupper() else EM for c in text)
 
 
 def clip(text: str, letters: int = 24) -> str:
@@ -119,7 +119,8 @@ def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: 
     if level == "cell":
         arrow = {"forward": "→ ", "reverse": "← "}.get(node.direction or "", "") if node.cell else ""
         layer = layer_text(node) if node.cell and layers else ""
-        return _fit([(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False)], pad=16, least=(72, 34))
+        lines = [(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False)]
+        return _fit(lines, pad=16, least=(72, 34))
     named = node.label not in ("", node.op)
     lines = [(label if named else symbol, 12.0, named or len(symbol) < 3)]
     plain = node.op in ("leaf", "constant", "pick", "cut", node.label)

@@ -14,9 +14,9 @@ ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "o
 class TraceNode:
     """One value of the forward pass: the output of an op, a parameter or an input.
 
-    `time`, `layer`, `direction` and `cell` are the scope tags under which it was computed (None where no such tag was set);
-    `stats` holds mean, std, norm, min and max of the value when it was known, `gradient` the norm of dL/d(value) when it was
-    handed out (parameters and inputs), and `ops` how many ops a folded node stands for.
+    `time`, `layer`, `direction` and `cell` are the scope tags under which it was computed (None where no such tag was
+    set); `stats` holds mean, std, norm, min and max of the value when it was known, `gradient` the norm of dL/d(value)
+    for leaves, and `ops` how many ops a folded node stands for.
     """
 
     id: str
@@ -39,8 +39,8 @@ class TraceNode:
 class TraceEdge:
     """`source` is an argument of `target`; `message` is the norm of the gradient that comes back along this edge.
 
-    `argument` counts the arguments of `target`, so x * x has two edges. `value` is the message itself (an array), kept where
-    several edges must be summed before their norm may be taken. A `cut` edge passes through a detach: no message crosses it.
+    `argument` counts the arguments of `target`, so x * x has two edges. `value` is the message itself (an array), kept
+    where several must be summed before their norm is taken. A `cut` edge passes through a detach: it has no message.
     """
 
     source: str
@@ -54,7 +54,7 @@ class TraceEdge:
 
 @dataclass(frozen=True)
 class Trace:
-    """Nodes in the order of computation and the edges between them; `level` is "op" or "cell", `note` a remark to print.
+    """Nodes in the order of computation and the edges between them; `level` is "op" or "cell", `note` is printed.
 
     >>> nodes = [TraceNode("w", "leaf", "W", role="parameter"), TraceNode("y", "exp", "y", role="loss")]
     >>> trace = Trace(nodes, [TraceEdge("w", "y", message=2.5)])
@@ -71,11 +71,11 @@ class Trace:
     def __post_init__(self) -> None:
         counts = Counter(node.id for node in self.nodes)
         if repeated := [name for name, count in counts.items() if count > 1]:
-            raise ValueError(f"trace: {len(repeated)} node ids occur more than once ({', '.join(repeated[:3])}); ids must be unique")
+            raise ValueError(f"trace: node id {repeated[0]!r} occurs {counts[repeated[0]]} times; ids must be unique")
         if strange := [node for node in self.nodes if node.role not in ROLES]:
             raise ValueError(f"trace: node {strange[0].id} has role {strange[0].role!r}; roles are {', '.join(ROLES)}")
         if loose := [edge for edge in self.edges if edge.source not in counts or edge.target not in counts]:
-            raise ValueError(f"trace: edge {loose[0].source} -> {loose[0].target} names a node that the trace does not hold")
+            raise ValueError(f"trace: edge {loose[0].source} -> {loose[0].target} names a node that is missing")
 
     def __repr__(self) -> str:
         return (
@@ -109,7 +109,7 @@ class Trace:
         return {name: len(set(at) - {None}) + at.count(None) for name, at in used.items()}
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The trace as JSON; NaN and infinities become the strings "nan", "inf" and "-inf", which strict parsers accept."""
+        """The trace as JSON; NaN and infinities become the strings "nan", "inf", "-inf", for strict parsers."""
         plain = {
             "level": self.level,
             "title": self.title,

@@ -6,10 +6,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from . import style
 from .layout import STATE_LANE, STUB, STUB_PITCH, Box, Layout
-from .route import Point, half, middle, parallel, straight, upright
+from .route import Point, half, parallel, straight, upright
 from .trace import Trace, TraceEdge
 
 APART = 4.0  # half the distance between a value and its message
@@ -64,11 +65,11 @@ class _Drawer:
             yield from self._parameter(edge)
         elif place in self.plan.channels:
             points = self._around(place, edge)
-            (x0, y0), (x1, y1) = max(zip(points, points[1:]), key=lambda piece: math.dist(*piece))
+            (x0, y0), (x1, y1) = max(pairwise(points), key=lambda piece: math.dist(*piece))
             x, y = (x0 + x1) / 2, (y0 + y1) / 2
             at = self._beside(edge, x, y) if x0 == x1 else (x, y - APART - 9)
             yield from self._pair(edge, straight(parallel(points, APART)), straight(parallel(points, -APART)), at)
-        elif edge.source in self.plan.grid.column.keys() and self._level(edge):
+        elif edge.source in self.plan.grid.column and self._level(edge):
             yield from self._along(edge)
         else:
             yield from self._up(place, edge)
@@ -105,16 +106,24 @@ class _Drawer:
             bottom, top = next((low, high) for low, high in rows if low <= y <= high)
             points += [(x, bottom), (x, top)]
         points.append(stop)
+        yield from self._pair(edge, upright(points, APART), upright(points, -APART), self._free_place(edge, points))
+
+    def _free_place(self, edge: TraceEdge, points: list[Point]) -> Point:
+        """Where the number of a message can stand that no other line of its two nodes comes close to."""
+        start, stop = points[0], points[-1]
         near, far = self.fans[edge.source, "source"], self.fans[edge.target, "target"]
-        if self.trace.level == "cell" or (far == 1 and near > 1):  # the number stands where no other line is close
-            at = self._beside(edge, stop[0], stop[1] - 14, free=-1 if points[-2][0] > stop[0] + 12 else 1)
-        elif near == 1 and (far > 1 or abs(stop[0] - start[0]) > 2):
-            at = self._beside(edge, start[0], start[1] + 14, free=-1 if points[1][0] > start[0] + 12 else 1)
-        else:
-            aside = -1 if near > 1 and far > 1 and stop[0] < self.plan.boxes[edge.target].x - 1 else 1
-            x = (max if aside > 0 else min)(start[0], stop[0])
-            at = self._beside(edge, x, middle(upright(points))[1], free=aside)
-        yield from self._pair(edge, upright(points, APART), upright(points, -APART), at)
+        turns = abs(points[-2][0] - stop[0]) > 2, abs(points[1][0] - start[0]) > 2
+        folded = self.trace.level == "cell"
+        if (folded and not (turns[0] and not turns[1])) or (not folded and far == 1 and near > 1):
+            return self._beside(edge, stop[0], stop[1] - 14, free=-1 if points[-2][0] > stop[0] + 12 else 1)
+        if folded or (near == 1 and (far > 1 or abs(stop[0] - start[0]) > 2)):
+            return self._beside(edge, start[0], start[1] + 14, free=-1 if points[1][0] > start[0] + 12 else 1)
+        if len(points) > 2:  # beside the straight part
+            x, y = points[len(points) // 2]
+            return self._beside(edge, x, y)
+        left = near > 1 and far > 1 and stop[0] < self.plan.boxes[edge.target].x - 1
+        x = min(start[0], stop[0]) if left else max(start[0], stop[0])
+        return self._beside(edge, x, (start[1] + stop[1]) / 2, free=-1 if left else 1)
 
     def _around(self, place: int, edge: TraceEdge) -> list[Point]:
         """From the side of one node through the gap between the columns to the side of another."""
@@ -144,7 +153,7 @@ class _Drawer:
         yield from self._back(edge, backward, at)
 
     def _beside(self, edge: TraceEdge, x: float, y: float, free: int = 1) -> Point:
-        """Where the number stands beside two lines that pass (x, y) vertically; to their right, to their left for -1."""
+        """Where the number stands beside two lines that pass (x, y) vertically: to their right, or left for −1."""
         return x + free * (APART + 4 + style.text_width(self._text(edge), style.SMALL) / 2), y
 
     def _parameter(self, edge: TraceEdge) -> Iterator[Wire]:
@@ -208,7 +217,7 @@ class _Drawer:
 
 
 def _ports(trace: Trace, plan: Layout) -> tuple[dict[tuple[int, str], Point], dict[tuple[str, str], int]]:
-    """Where the lines inside a column touch their nodes, side by side in the order of where they lead, and how many there are."""
+    """Where the lines inside a column touch their nodes, side by side in the order of where they lead; and how many."""
     fans: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
     for place, edge in enumerate(trace.edges):
         if edge.source in plan.grid.rail or place in plan.channels:
