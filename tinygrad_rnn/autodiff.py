@@ -79,6 +79,7 @@ def pull(
         on_message = frame.watch.watch(on_message)
     before, scope_before = frame.recording, frame.scope
     frame.recording = record
+    at: Node | None = None  # the node whose rules run
 
     def arrive(parent: Node, g: Any) -> None:
         held = arriving.get(parent)
@@ -102,7 +103,7 @@ def pull(
             if root is not None and (wanted is None or root in between):
                 arrive(root, cotangent)
         while order:
-            node = order.pop()
+            node = at = order.pop()
             g = arriving.pop(node, None)
             if g is None:
                 continue
@@ -122,13 +123,15 @@ def pull(
             op, params, saved = node.op, node.params, node.saved
             if op is PICK:
                 whole = inputs[0]
+                if wanted is not None and whole not in between:
+                    continue
                 held = arriving.get(whole)
                 if held is None:
                     held = arriving[whole] = [None] * len(whole.shape)
-                at = params["index"]
-                held[at] = g if held[at] is None else held[at] + g
+                index = params["index"]
+                held[index] = g if held[index] is None else held[index] + g
                 if on_message is not None:
-                    on_message(Edge(node, whole, at), conjugate(g))
+                    on_message(Edge(node, whole, 0), conjugate(g))
                 continue
             if saved is None:
                 raise RuntimeError(
@@ -148,7 +151,7 @@ def pull(
                     xp = namespace(part[-1])
                     if on_message is not None:
                         lazy = Deferred(xp, parent.shape, parent.dtype).defer(op, i, part)
-                        on_message(Edge(node, parent, i), lazy)
+                        on_message(Edge(node, parent, i), conjugate(lazy))
                     held = arriving.get(parent)
                     if type(held) is Deferred:
                         held.defer(op, i, part)
@@ -158,13 +161,17 @@ def pull(
                 contribution = rules[i](g, saved, params)
                 if contribution is None:
                     continue
-                if contribution.shape != parent.shape or contribution.dtype != parent.dtype:
+                if contribution.shape != parent.shape or contribution.dtype is not parent.dtype:
                     contribution = fit(contribution, parent.shape, parent.dtype)
                 if on_message is not None:
                     on_message(Edge(node, parent, i), conjugate(contribution))
                 arrive(parent, contribution)
             if free:
                 node.saved = None
+    except Exception as error:
+        if at is not None:
+            error.add_note(f"in the backward pass through `{at.op.name}`{at.place()}")
+        raise
     finally:
         frame.recording, frame.scope = before, scope_before
     return found
@@ -223,7 +230,7 @@ def backward(
     on_message: OnMessage | None = None,
 ) -> None:
     """The body of ``Tensor.backward``: add the gradients of the leaves below ``output`` into their ``.grad``."""
-    if output.node is None:
+    if not output.requires_grad:
         raise RuntimeError("backward() of a Tensor that no gradient passes through; set requires_grad=True on a leaf")
     g = seed(output, cotangent, create_graph)
     found = pull(
@@ -242,7 +249,8 @@ def backward(
         elif create_graph:
             target.grad = target.grad + gradient
         else:
-            target.grad = Tensor.of(target.grad.data + gradient.data, None)
+            gradient.data += target.grad.data  # ours alone, and 0-d stays an array
+            target.grad = gradient
 
 
 def seed(output: Tensor, cotangent: Any, record: bool) -> Any:
@@ -252,10 +260,14 @@ def seed(output: Tensor, cotangent: Any, record: bool) -> Any:
             raise ValueError(
                 f"the output has shape {output.shape}: a gradient needs a scalar; sum it, or pass a cotangent"
             )
+        if output.dtype.kind == "c":
+            raise ValueError("the output is complex: a gradient needs a real scalar; take x.real, or pass a cotangent")
         cotangent = namespace(output.data).ones(output.shape, output.dtype)
     g = cotangent if type(cotangent) is Tensor else tensor(cotangent, dtype=output.dtype, device=output.device)
     if g.shape != output.shape:
         raise ValueError(f"the cotangent has shape {g.shape}, the output {output.shape}; they must be equal")
+    if g.device != output.device:
+        raise ValueError(f"the cotangent is on {g.device}, the output on {output.device}; move one with .to(device)")
     g = conjugate(g)
     if g.dtype != output.dtype:
         g = cast(g, output.dtype)

@@ -57,15 +57,27 @@ class Deferred:
         return total if total.dtype == self.dtype else cast(total, self.dtype)
 
 
+    def conj(self) -> Deferred:
+        """The conjugate sum: complex messages are turned like gradients, which costs their being computed."""
+        turned = Deferred(self.xp, self.shape, self.dtype)
+        turned.dense = self.value().conj()
+        return turned
+
+
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Sum a contribution over the axes that broadcasting made, and give it the primal's dtype.
 
     The gradient of a real primal is real. Works on arrays and, recording, on Tensors.
     """
     if g.shape != shape:
-        lead = len(g.shape) - len(shape)
-        stretched = tuple(i + lead for i, n in enumerate(shape) if n == 1 and g.shape[i + lead] != 1)
-        g = g.sum(tuple(range(lead)) + stretched).reshape(shape)
+        given = g.shape
+        if len(given) > len(shape):
+            g = g.sum(tuple(range(len(given) - len(shape))))
+        stretched = tuple([i for i, (n, m) in enumerate(zip(shape, g.shape, strict=False)) if n == 1 and m != 1])
+        if stretched:
+            g = g.sum(stretched, keepdims=True)
+        if g.shape != shape:
+            raise ValueError(f"a rule gave a cotangent of shape {given} for an argument of shape {shape}")
     if g.dtype != dtype:
         g = cast(g, dtype)
     return g

@@ -74,19 +74,23 @@ class scope:
     't=3'
     """
 
-    __slots__ = ("before", "tag")
+    __slots__ = ("made", "tag")
 
     def __init__(self, kind: str, name: str | None = None, index: int | None = None, **attributes: Any):
         self.tag = (kind, name, index, attributes)
 
     def __enter__(self) -> Scope:
         frame = local.frame
-        self.before = frame.scope
-        frame.scope = Scope(*self.tag, frame.scope)
-        return frame.scope
+        frame.scope = self.made = Scope(*self.tag, frame.scope)
+        return self.made
 
     def __exit__(self, *exc: Any) -> None:
-        local.frame.scope = self.before
+        frame = local.frame
+        at = frame.scope
+        while at is not None and at is not self.made:  # more than one step only when a generator was left open inside
+            at = at.parent
+        if at is not None:  # else it was left already, from further out
+            frame.scope = at.parent
 
 
 def steps(length: int) -> Iterator[int]:

@@ -161,7 +161,8 @@ def explain(op: Op, error: Exception, values: tuple) -> Exception:
         cause = f"the arguments live on different devices ({names}); move one with .to(device)"
     elif op.hint is not None and (hint := op.hint(*values)):
         cause = hint
-    kind = type(error) if type(error) in (ValueError, TypeError, IndexError, KeyError, MemoryError) else ValueError
+    kinds = (ValueError, TypeError, IndexError, KeyError, MemoryError, FloatingPointError, NotImplementedError)
+    kind = next((kind for kind in kinds if isinstance(error, kind)), ValueError)
     return refusal(op.name, cause, flat, kind)
 
 
@@ -205,9 +206,10 @@ def _function(op: Op) -> Callable[..., Any]:
         lines += ["if type(_out) not in _arrays: _out = _numpy.asarray(_out)"]
     lines += ["_frame = _local.frame"]
 
-    tracked = [f"_n_{a} is not None" for a, rule in zip(op.args, op.vjp, strict=False) if rule is not None]
+    tracks = "{0} is not None and {0}.op is not _cut"  # an op on nothing but cut values is a constant
+    tracked = [tracks.format(f"_n_{a}") for a, rule in zip(op.args, op.vjp, strict=False) if rule is not None]
     if star and op.rest is not None:
-        tracked += [f"_n_{star}.count(None) < len(_n_{star})"]
+        tracked += [f"any([{tracks.format('_n')} for _n in _n_{star}])"]
     if tracked and op.kind != "constant":
         kept = [f"_n_{a}" if rule is not None else "None" for a, rule in zip(op.args, op.vjp, strict=False)]
         if star:
@@ -233,7 +235,7 @@ def _function(op: Op) -> Callable[..., Any]:
     names: dict[str, Any] = {
         **defaults, "_op": op, "_forward": op.forward, "_Tensor": Tensor, "_Node": Node, "_new": object.__new__,
         "_arrays": ARRAY_TYPES, "_namespaces": NAMESPACES, "_namespace": namespace, "_numpy": np, "_local": local,
-        "_next_seq": next_seq, "_no_params": NO_PARAMS, "_explain": explain, "_picks": picks,
+        "_next_seq": next_seq, "_no_params": NO_PARAMS, "_cut": CUT, "_explain": explain, "_picks": picks,
         "_shapes": lambda xs: tuple([getattr(x, "shape", ()) for x in xs]),
         "_dtypes": lambda xs: tuple([x.dtype for x in xs]),
     }  # fmt: skip
@@ -270,6 +272,7 @@ def picks(outputs: tuple, node: Node | None) -> tuple[Tensor, ...]:
 
 
 LEAF = Op("leaf", "leaf", lambda: None)  # what a user made: a parameter, an input
+CUT = Op("cut", "cut", lambda: None)  # what detach made: the end of the way back, as a node that can be drawn
 PICK = Op("pick", "pick", lambda x, *, index: None)  # one output of a tuple-valued node; the drivers know it
 
 

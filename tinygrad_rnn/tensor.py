@@ -58,7 +58,7 @@ class Tensor:
             if not self.is_leaf:
                 raise ValueError("only a leaf can stop requiring gradients; cut a graph with tg.detach(x)")
             self.node = None
-        elif self.node is None:
+        elif not self.requires_grad:
             if self.data.dtype.kind not in _INEXACT:
                 raise TypeError(
                     f"requires_grad needs a floating or complex dtype, not {self.data.dtype}; "
@@ -130,7 +130,7 @@ class Tensor:
         return self.data.__index__()
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        if self.node is not None:
+        if self.requires_grad:
             raise TypeError(
                 "a Tensor that requires gradients does not turn into an array silently: "
                 "use x.numpy() for its values, or a tg. function in place of the np. one"
@@ -138,6 +138,8 @@ class Tensor:
         return np.asarray(self.data, *args, **kwargs)
 
     def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("a Tensor that requires gradients is not shared by DLPack; share tg.detach(x)")
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -159,7 +161,7 @@ class Tensor:
         values = np.array2string(self.numpy(), prefix="tensor(", separator=", ", threshold=64, precision=4)
         facts = [f"dtype={self.dtype}"] * (self.dtype != np.float32)
         facts += [f"device={self.device!r}"] * (self.device != "cpu")
-        facts += ["requires_grad=True"] * (self.node is not None)
+        facts += ["requires_grad=True"] * self.requires_grad
         return f"tensor({', '.join([values, *facts])})"
 
     if TYPE_CHECKING:  # attached by ops/__init__.py; listed here for type checkers and editors
@@ -214,11 +216,11 @@ def tensor(
         data = data.data
     if type(data) not in ARRAY_TYPES:
         array = np.asarray(data)
-        if array.dtype.kind not in "biufc":
-            raise TypeError(f"tensor() takes numbers, got {type(data).__name__} of dtype {array.dtype}")
         if not isinstance(data, np.ndarray | np.generic) and dtype is None and array.dtype.kind in _INEXACT:
             array = array.astype(np.float32 if array.dtype.kind == "f" else np.complex64)
         data = array
+    if data.dtype.kind not in "biufc":
+        raise TypeError(f"tensor() takes numbers, not an array of dtype {data.dtype}")
     if dtype is not None:
         data = data.astype(dtype, copy=False)
     if device is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from . import tree
 from .backend import to_device, to_host
 from .tensor import Tensor, tensor
-from .transforms import _insert, jvp, vjp
+from .transforms import jvp, vjp
 
 __all__ = ["gradcheck"]
 
@@ -44,8 +44,7 @@ def gradcheck(
                 f"gradcheck: {name} is {leaf.dtype}, whose rounding drowns the differences; "
                 "give float64 or complex128: x.astype('float64')"
             )
-    values = iter(leaves)
-    args = tuple(_insert(given, values) for given in inputs)
+    args = tree.replace(inputs, leaves)
     checker = _Checker(args, names, leaves, eps, rtol, atol, np.random.default_rng(seed))
     checker.check(f, 1, order)
 
@@ -122,8 +121,8 @@ class _Checker:
             if not _moves(leaf):
                 continue
             u = self.like(leaf)
-            along = [*zeros[:i], u, *zeros[i + 1 :]]
-            tangent = jvp(f, self.args, [along])[1]
+            along = tree.unflatten(tree.flatten(self.args)[1], [*zeros[:i], u, *zeros[i + 1 :]])
+            tangent = jvp(f, self.args, along)[1]
             by_jvp, size = _inner(vs, [to_host(t.data) for t in tree.leaves(tangent) if _moves(t)])
             by_vjp, size_back = _inner([to_host(next(gradients).data)], [to_host(u.data)])
             by_differences, _ = _inner(vs, self.differences(f, leaf, u))
@@ -139,7 +138,7 @@ class _Checker:
                         f"{other}; {abs(a - b):.1e} apart, {limit:.1e} allowed"
                     )
             if level < order:
-                self.check(lambda *xs, along=along: jvp(f, xs, [along])[1], level + 1, order)
+                self.check(lambda *xs, along=along: jvp(f, xs, along)[1], level + 1, order)
         if level < order:
             self.check(lambda *xs: vjp(f, *xs)[1](v), level + 1, order)
 

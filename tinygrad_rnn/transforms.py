@@ -7,7 +7,7 @@ recorded in turn; so ``grad`` inside ``grad`` needs no flag. The parameters of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import tree
@@ -26,52 +26,52 @@ class _Trace:
     def __init__(
         self, f: Callable, args: Sequence[Any], argnums: Sequence[int], kwargs: dict, create_graph: bool | None
     ) -> None:
+        if any(not -len(args) <= at < len(args) for at in argnums):
+            raise IndexError(f"argnums {tuple(argnums)}: the function was called with {len(args)} positional arguments")
         frame = local.frame
-        self.was_recording, self.create_graph = frame.recording, create_graph
+        was_recording = frame.recording
         linked = bool(create_graph) or frame.depth > 0
-        self.primals: list[Node | None] = []  # one per leaf of the chosen arguments; None: not differentiable
+        self.primals: list[Tensor | None] = []  # one per leaf of the chosen arguments; None: not differentiable
         self.structures: list[tuple[Any, int]] = []
-        swapped: list[tuple[Tensor, Node]] = []
+        swapped: list[tuple[Tensor, Node | None]] = []
         lifted_args = list(args)
-        for at in argnums:
-            parameters = {id(p) for module in _modules(args[at]) for p in module.parameters_by_path().values()}
-            values, structure = tree.flatten(args[at])
-            self.structures.append((structure, len(values)))
-            lifted = []
-            for value in values:
-                if id(value) in parameters:
-                    if linked:
-                        swapped.append((value, value.node))
-                        value.node = _tie(value).node
-                else:
-                    value = _lift(value, linked)
-                lifted.append(value)
-                self.primals.append(value.node if type(value) is Tensor else None)
-            lifted_args[at] = _insert(args[at], iter(lifted))
         frame.depth += 1
         try:
-            if not any(self.primals):
+            for at in argnums:
+                parameters = {id(p) for p in tree.parameters(args[at])}
+                values, structure = tree.flatten(args[at])
+                self.structures.append((structure, len(values)))
+                lifted = []
+                for value in values:
+                    if id(value) not in parameters:
+                        value = _lift(value, linked)
+                    elif linked:
+                        swapped.append((value, value.node))
+                        value.node = _tie(value).node
+                    lifted.append(value)
+                    moves = type(value) is Tensor and value.node is not None
+                    self.primals.append(Tensor.of(value.data, value.node) if moves else None)
+                lifted_args[at] = tree.replace(args[at], lifted)
+            if not any(p is not None for p in self.primals):
                 raise TypeError("nothing to differentiate: the arguments hold no floating Tensor, array or number")
             with recording(True):
                 self.out = f(*lifted_args, **kwargs)
         finally:
             frame.depth -= 1
-            for parameter, node in swapped:
+            for parameter, node in reversed(swapped):  # a parameter that came twice was swapped twice
                 parameter.node = node
         outputs, self.out_structure = tree.flatten(self.out)
         self.outputs = [o if type(o) is Tensor else tensor(o) for o in outputs]
         self.roots = [o.node for o in self.outputs]
-
-    def record(self) -> bool:
-        """Whether the derivative must be recorded itself: its graph reaches a leaf that is not its own primal."""
-        if self.create_graph is not None:
-            return self.create_graph
-        own = set(self.primals)
-        return self.was_recording and any(n.op.kind == "leaf" and n not in own for n in reachable(self.roots))
+        self.record = bool(create_graph)  # whether the derivative is recorded itself:
+        if create_graph is None:  # when its graph reaches a leaf that is not its own primal
+            own = {p.node for p in self.primals if p is not None}
+            others = (node for node in reachable(self.roots) if node.op.kind == "leaf" and node not in own)
+            self.record = was_recording and next(others, None) is not None
 
     def value(self) -> Any:
         """The output; free of the graph unless someone outside differentiates it."""
-        if self.record():
+        if self.record:
             return self.out
         return tree.unflatten(self.out_structure, [Tensor.of(o.data, None) for o in self.outputs])
 
@@ -81,47 +81,57 @@ class _Trace:
         given, structure = ([cotangent], tree.LEAF) if alone else tree.flatten(cotangent)
         if cotangent is not None and repr(structure) != repr(self.out_structure):
             raise ValueError(f"the cotangent is built as {structure}, the output as {self.out_structure}")
-        record = self.record()
         seeds = [
-            seed(o, c, record) for o, c in zip(self.outputs, given or [None] * len(self.outputs), strict=True)
+            seed(o, c, self.record) for o, c in zip(self.outputs, given or [None] * len(self.outputs), strict=True)
         ]
-        wrt = [node for node in self.primals if node is not None]
-        found = pull(self.roots, seeds, wrt=wrt, record=record, on_message=on_message)
+        wrt = [p.node for p in self.primals if p is not None and p.node is not None]
+        found = pull(self.roots, seeds, wrt=wrt, record=self.record, on_message=on_message)
         taken = {id(s) for s in seeds}
         gradients: list[Any] = []
-        for node in self.primals:
-            if node is None:
+        for p in self.primals:
+            if p is None:
                 gradients.append(None)
-            elif node not in found:
-                like = self.outputs[0].data
-                gradients.append(Tensor.of(namespace(like).zeros(node.shape, node.dtype), None))
+            elif p.node not in found:
+                gradients.append(Tensor.of(_zeros_like(p), None))
             else:
-                g = conjugate(found[node])
-                gradients.append(g if record else Tensor.of(handed_out(g, taken), None))
+                g = conjugate(found[p.node])
+                gradients.append(g if self.record else Tensor.of(handed_out(g, taken), None))
         return self._arrange(gradients)
 
     def pushforward(self, tangents: Sequence[Any]) -> Any:
         """The tangent of the output, from one container of tangents per chosen argument."""
-        record = self.record()
         moving: dict[Node, Any] = {}
-        given = [leaf for container in tangents for leaf in _tangent_leaves(container)]
-        if len(given) != len(self.primals):
-            raise ValueError(f"got {len(given)} tangents for {len(self.primals)} primals; their containers must match")
-        for node, t in zip(self.primals, given, strict=True):
-            if node is None or t is None:
+        for p, t in zip(self.primals, self._tangents(tangents), strict=True):
+            if p is None or p.node is None or t is None:
                 continue
-            t = t if type(t) is Tensor else tensor(t)
-            if t.shape != node.shape:
-                raise ValueError(f"a tangent has shape {t.shape}, its primal {node.shape}; they must be equal")
-            if t.dtype != node.dtype:
-                t = cast(t, node.dtype)
-            moving[node] = t if record else t.data
+            t = t if type(t) is Tensor else tensor(t, device=p.device)
+            if t.shape != p.shape:
+                raise ValueError(f"a tangent has shape {t.shape}, its primal {p.shape}; they must be equal")
+            if t.device != p.device:
+                raise ValueError(f"a tangent is on {t.device}, its primal on {p.device}; move one with .to(device)")
+            if t.dtype != p.dtype:
+                t = cast(t, p.dtype)
+            moving[p.node] = t if self.record else t.data
+        taken = {id(t) for t in moving.values()}
         results = []
-        for o, t in zip(self.outputs, push(self.roots, moving, record=record), strict=True):
+        for o, t in zip(self.outputs, push(self.roots, moving, record=self.record), strict=True):
             if t is None:
-                t = namespace(o.data).zeros(o.shape, o.dtype)
-            results.append(t if type(t) is Tensor else Tensor.of(handed_out(t, set()), None))
+                t = _zeros_like(o)
+            results.append(t if type(t) is Tensor else Tensor.of(handed_out(t, taken), None))
         return tree.unflatten(self.out_structure, results)
+
+    def _tangents(self, tangents: Sequence[Any]) -> list[Any]:
+        """One tangent per leaf of the primals; None stands for a container that does not move."""
+        if len(tangents) != len(self.structures):
+            raise ValueError(f"got {len(tangents)} tangents for {len(self.structures)} primals")
+        found: list[Any] = []
+        for container, (structure, count) in zip(tangents, self.structures, strict=True):
+            alone = structure is tree.LEAF  # then a tangent may be nested lists of numbers
+            values, its = ([container], structure) if alone else tree.flatten(container)
+            if container is not None and repr(its) != repr(structure):
+                raise ValueError(f"a tangent is built as {its}, its primal as {structure}")
+            found += [None] * count if container is None else values
+        return found
 
     def _arrange(self, values: list[Any]) -> tuple[Any, ...]:
         arranged, start = [], 0
@@ -129,14 +139,6 @@ class _Trace:
             arranged.append(tree.unflatten(structure, values[start : start + count]))
             start += count
         return tuple(arranged)
-
-
-def _modules(container: Any) -> Iterator[Any]:
-    if hasattr(container, "parameters_by_path"):
-        yield container
-    elif isinstance(container, dict | list | tuple):
-        for value in container.values() if isinstance(container, dict) else container:
-            yield from _modules(value)
 
 
 def _tie(value: Tensor) -> Tensor:
@@ -153,7 +155,7 @@ def _lift(value: Any, linked: bool) -> Any:
         value = tensor(value)
     if value.dtype.kind not in "fc":
         return value
-    if value.node is not None and (linked or not value.is_leaf):
+    if value.requires_grad and (linked or not value.is_leaf):
         return _tie(value)
     fresh = Tensor.of(value.data, None)
     fresh.name = value.name
@@ -161,24 +163,8 @@ def _lift(value: Any, linked: bool) -> Any:
     return fresh
 
 
-def _insert(container: Any, values: Iterator[Any]) -> Any:
-    """The container with its leaves replaced; a Module stays itself (its parameters were lifted in place)."""
-    if container is None:
-        return None
-    if hasattr(container, "parameters_by_path"):
-        for _ in container.parameters_by_path():
-            next(values)
-        return container
-    if isinstance(container, dict):
-        return {key: _insert(value, values) for key, value in container.items()}
-    if isinstance(container, list | tuple):
-        inserted = [_insert(value, values) for value in container]
-        return type(container)(*inserted) if hasattr(container, "_fields") else type(container)(inserted)
-    return next(values)
-
-
-def _tangent_leaves(container: Any) -> list[Any]:
-    return tree.leaves(container) if container is not None else [None]
+def _zeros_like(t: Tensor) -> Any:
+    return namespace(t.data).zeros(t.shape, t.dtype)
 
 
 def _chosen(argnums: int | Sequence[int]) -> tuple[int, ...]:

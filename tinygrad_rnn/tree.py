@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["flatten", "leaves", "map", "unflatten"]
+__all__ = ["flatten", "leaves", "map", "parameters", "replace", "unflatten"]
 
 
 class Leaf:
@@ -32,21 +32,37 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     ([1, 2], {'a': *, 'b': (*, None)})
     """
     found: list[Any] = []
+    return found, _take_apart(tree, found)
 
-    def walk(node: Any) -> Structure:
-        if node is None:
-            return None
-        if hasattr(node, "parameters_by_path") and not isinstance(node, type):
-            node = node.parameters_by_path()
-        if isinstance(node, dict):
-            return {key: walk(value) for key, value in node.items()}
-        if isinstance(node, list | tuple):
-            return _rebuild(node, [walk(value) for value in node])
-        found.append(node)
-        return LEAF
 
-    structure = walk(tree)
-    return found, structure
+# The walks below are no closures: one that calls itself is a reference cycle, which would keep the leaves alive.
+
+
+def _take_apart(node: Any, found: list[Any]) -> Structure:
+    if node is None:
+        return None
+    if _is_module(node):
+        node = node.parameters_by_path()
+    if isinstance(node, dict):
+        return {key: _take_apart(value, found) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return _rebuild(node, [_take_apart(value, found) for value in node])
+    found.append(node)
+    return LEAF
+
+
+def _put_together(node: Structure, values: Iterator[Any]) -> Any:
+    if node is LEAF:
+        return next(values)
+    if isinstance(node, dict):
+        return {key: _put_together(value, values) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return _rebuild(node, [_put_together(value, values) for value in node])
+    return node
+
+
+def _is_module(node: Any) -> bool:
+    return hasattr(node, "parameters_by_path") and not isinstance(node, type)
 
 
 def _rebuild(like: Any, values: list[Any]) -> Any:
@@ -60,29 +76,50 @@ def unflatten(structure: Structure, values: Any) -> Any:
     {'a': 10, 'b': (20, None)}
     """
     remaining: Iterator[Any] = iter(values)
-    end = object()
-
-    def build(node: Structure) -> Any:
-        if node is LEAF:
-            value = next(remaining, end)
-            if value is end:
-                raise ValueError(f"too few leaves for {structure}")
-            return value
-        if isinstance(node, dict):
-            return {key: build(value) for key, value in node.items()}
-        if isinstance(node, list | tuple):
-            return _rebuild(node, [build(value) for value in node])
-        return node
-
-    tree = build(structure)
-    if next(remaining, end) is not end:
+    try:
+        tree = _put_together(structure, remaining)
+    except StopIteration:
+        raise ValueError(f"too few leaves for {structure}") from None
+    if next(remaining, LEAF) is not LEAF:
         raise ValueError(f"too many leaves for {structure}")
     return tree
+
+
+def replace(tree: Any, values: Any) -> Any:
+    """The container with other leaves. Unlike in ``unflatten``, a Module stays itself, and its values are passed over.
+
+    >>> replace([1, {"a": 2}], [10, 20])
+    [10, {'a': 20}]
+    """
+    return _replaced(tree, iter(values))
+
+
+def _replaced(node: Any, values: Iterator[Any]) -> Any:
+    if node is None:
+        return None
+    if _is_module(node):
+        for _ in node.parameters_by_path():
+            next(values)
+        return node
+    if isinstance(node, dict):
+        return {key: _replaced(value, values) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return _rebuild(node, [_replaced(value, values) for value in node])
+    return next(values)
 
 
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a container, left to right."""
     return flatten(tree)[0]
+
+
+def parameters(tree: Any) -> list[Any]:
+    """The leaves that belong to Modules in the container."""
+    if _is_module(tree):
+        return list(tree.parameters_by_path().values())
+    if isinstance(tree, dict | list | tuple):
+        return [p for part in (tree.values() if isinstance(tree, dict) else tree) for p in parameters(part)]
+    return []
 
 
 def map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -257,3 +257,69 @@ def test_a_recurrent_net_runs_the_same_on_every_device(device):
 
     for here, there in zip(run("cpu"), run(device), strict=True):
         np.testing.assert_allclose(there, here, rtol=1e-12, atol=1e-14)
+
+
+def test_what_is_made_of_detached_values_alone_is_a_constant():
+    w = tg.tensor(2.0, requires_grad=True)
+    total = tg.tensor(0.0)
+    for _ in range(5):
+        total = total + tg.detach(w * w)  # a running sum of losses must not grow a graph
+    assert total.item() == 20 and total.node is None
+    assert tg.stack([total, tg.detach(w)]).node is None and (w * tg.detach(w)).requires_grad
+    for y in (tg.detach(w), 2 * tg.detach(w)):
+        with pytest.raises(RuntimeError, match="no gradient passes through"):
+            y.backward()
+
+
+def test_an_accumulated_gradient_of_a_number_stays_an_array():
+    x = tg.tensor(2.0, requires_grad=True)
+    for _ in range(2):
+        (x * x).backward()
+    assert type(x.grad.data) is np.ndarray and x.grad.item() == 8
+    held = x.grad.data
+    (x * x).backward()
+    assert held.item() == 8 and x.grad.item() == 12
+
+
+def test_complex_messages_are_conjugated_like_gradients_deferred_ones_too():
+    w = tg.tensor(np.array([[1 + 2j]]), requires_grad=True)
+    messages = {}
+
+    def watch(edge, message):
+        messages[edge.parent] = message.value() if type(message) is Deferred else message
+
+    y = np.array([[3 - 1j]]) @ w
+    (tg.abs(y) ** 2).sum().backward(on_message=watch, retain_graph=True)
+    np.testing.assert_allclose(messages[w.node], w.grad.numpy())
+    np.testing.assert_allclose(messages[y.node], w.grad.numpy() / (3 + 1j))
+
+
+def test_messages_pass_along_the_edges_of_the_graph_and_only_down_to_what_is_asked_for():
+    x = leaf(4)
+    a, b = tg.split(tg.tanh(x), 2)
+    loss = (a * b * b).sum()
+    edges: set = set()
+    loss.backward(on_message=lambda e, m: edges.add(e), retain_graph=True)
+    assert edges == set(tg.Graph(loss).edges)
+    edges.clear()
+    found = pull([loss.node], [np.ones(())], wrt=[a.node], on_message=lambda e, m: edges.add(e))
+    np.testing.assert_allclose(found[a.node], b.numpy() ** 2)
+    assert {e.child.op.name for e in edges} == {"sum", "mul"}
+
+
+@pytest.mark.parametrize(("a", "b"), [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0)), ((5, 0, 3), (3, 2))])
+def test_a_product_of_nothing_has_gradients(a, b):
+    a, b = leaf(*a), leaf(*b)
+    (a @ b).sum().backward()
+    assert (a.grad.shape, b.grad.shape) == (a.shape, b.shape) and not b.grad.numpy().any()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3,), (1, 3, 3)])
+def test_a_rule_whose_cotangent_does_not_fit_is_named_with_its_place(shape):
+    x = leaf(3, 2)
+    with tg.scope("module", "cell"):
+        y = tg.tap(x, lambda g: np.ones(shape))
+    with pytest.raises(ValueError, match=r"shape \(.*\) for an argument of shape \(3, 2\)") as error:
+        y.sum().backward()
+    assert error.value.__notes__ == ["in the backward pass through `tap` at cell"]
+    assert x.grad is None

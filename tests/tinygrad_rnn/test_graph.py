@@ -76,3 +76,15 @@ def test_a_scope_is_left_when_the_body_raises_or_breaks_off():
             raise KeyError
     except KeyError:
         assert tg.Graph(tg.tensor(1.0, requires_grad=True) * 2).outputs[0].scope is None
+
+
+def test_scopes_end_with_their_loops_also_when_these_interleave():
+    x = tg.tensor(1.0, requires_grad=True)
+    for _ in zip(tg.steps(2), tg.steps(3), strict=False):
+        assert str((x * 2).node.scope).startswith("t=")
+    assert (x * 2).node.scope is None
+    left_open = iter(tg.steps(3))
+    next(left_open)
+    with tg.scope("module", "a"):
+        del left_open
+    assert (x * 2).node.scope is None

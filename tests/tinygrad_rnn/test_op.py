@@ -341,3 +341,8 @@ def test_arrays_of_two_devices_are_not_mixed(op: Any) -> None:
 def test_no_axis_is_wrapped_around(call: Any) -> None:
     with pytest.raises(ValueError, match=r"^\w+: \(2.*axis 2 is out of bounds for array of dimension [12]"):
         call()
+
+
+def test_floating_point_errors_that_numpy_was_told_to_raise_stay_what_they_are() -> None:
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match=r"log: \(\) float32; divide by zero"):
+        tg.log(tg.tensor(0.0))

@@ -118,3 +118,13 @@ def test_a_sequence_without_steps_and_a_carry_that_changes_its_structure_are_ref
         tg.scan(step, tg.tensor(np.zeros((B, H))), XS[:0])
     with pytest.raises(ValueError, match=r"scan at t=0: the step returned a carry built as \(\*, \*\)"):
         tg.scan(lambda c, x: ((c, c), c), tg.tensor(np.zeros((B, H))), XS)
+
+
+def test_a_carry_that_loses_a_part_is_refused():
+    with pytest.raises(ValueError, match=r"t=0: .* a carry built as \(\*,\), but was given \(\*, \*\)"):
+        tg.scan(lambda c, x: ((c[0],), x), (tg.tensor(1.0), tg.tensor(1.0)), tg.tensor([1.0, 2.0]))
+
+
+def test_outputs_may_be_constants():
+    ys = tg.scan(lambda c, x: (c + x, (1.0, np.zeros(2))), tg.tensor(1.0), tg.tensor([1.0, 2.0, 3.0]))[1]
+    assert ys[0].tolist() == [1, 1, 1] and ys[1].shape == (3, 2)

@@ -67,6 +67,28 @@ def test_moving_to_a_device_is_differentiable_and_back_again(device):
     assert x.to("cpu") is x
 
 
+def test_a_detached_tensor_is_an_array_again_and_may_become_a_leaf():
+    x = tg.detach(tg.tensor([1.0, 2.0], requires_grad=True) * 2)
+    assert np.asarray(x).tolist() == [2, 4] and "requires_grad" not in repr(x)
+    x.requires_grad = True
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [4, 8]
+
+
+def test_numpy_numbers_have_the_weight_that_numpy_gives_them():
+    x = np.ones(2, "float32")
+    for number in (2.0, np.float32(2), np.float64(2)):
+        assert (number * tg.tensor(x)).dtype == (tg.tensor(x) * number).dtype == (number * x).dtype
+
+
+def test_integers_and_booleans_pass_no_gradient():
+    x = tg.tensor([1.5, -2.5], requires_grad=True)
+    whole, sign = x.astype("int64"), x.astype(bool)
+    assert not whole.requires_grad and not sign.requires_grad
+    (whole * 2.7 + sign + x).sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
 def test_leaves_copy_and_pickle():
     x = tg.tensor([1.0, 2.0], requires_grad=True, name="w")
     for twin in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
@@ -77,6 +99,8 @@ def test_leaves_copy_and_pickle():
     ("call", "kind", "message"),
     [
         (lambda x: tg.tensor(["a"]), TypeError, "takes numbers"),
+        (lambda x: tg.tensor(np.array(["a"])), TypeError, "takes numbers, not an array of dtype <U1"),
+        (lambda x: x.__dlpack__(), BufferError, r"tg\.detach\(x\)"),
         (lambda x: tg.tensor([1, 2], requires_grad=True), TypeError, "needs a floating or complex dtype, not int64"),
         (lambda x: x.__setitem__(0, 1.0), TypeError, r"x\.at\[index\]\.set\(value\)"),
         (lambda x: np.asarray(x), TypeError, r"use x\.numpy\(\)"),

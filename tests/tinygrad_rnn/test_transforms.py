@@ -1,5 +1,7 @@
 """grad, vjp, jvp, hvp, jacobian, hessian: values, nesting, containers, modules."""
 
+import gc
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -184,3 +186,123 @@ def test_the_jacobian_stacks_one_row_per_output():
 def test_misuse_is_explained(call, kind, message):
     with pytest.raises(kind, match=message):
         call()
+
+
+@pytest.mark.parametrize("place", [lambda m: [m, m], lambda m: {"net": m, "w": m.w}])
+def test_a_module_that_comes_twice_is_left_as_it_was(place):
+    net = Net()
+    node = net.w.node
+    inner = lambda s: s * tg.grad(lambda p: tg.tree.leaves(p)[0].sum())(place(net))  # noqa: E731
+    with pytest.raises(TypeError):
+        tg.grad(inner)(2.0)
+    assert net.w.node is node
+
+
+def test_a_module_is_left_as_it_was_when_another_argument_is_refused():
+    net = Net()
+    node = net.w.node
+    with pytest.raises(TypeError, match="takes numbers"):
+        tg.grad(lambda s: tg.grad(lambda m, x: m(X).sum(), (0, 1))(net, np.array("no number")))(2.0)
+    assert net.w.node is node
+
+
+def test_tangents_are_matched_to_their_primals_by_structure():
+    f = lambda p: 2 * p["a"]  # noqa: E731
+    p = {"a": tg.tensor(1.0), "b": tg.tensor(1.0)}
+    assert tg.jvp(f, (p,), ({"a": 1.0, "b": 0.0},))[1].item() == 2
+    with pytest.raises(ValueError, match=r"a tangent is built as {'b': \*, 'a': \*}, its primal as {'a': \*, 'b': \*}"):
+        tg.jvp(f, (p,), ({"b": 1.0, "a": 0.0},))
+    with pytest.raises(ValueError, match="got 2 tangents for 1 primals"):
+        tg.jvp(f, (p,), (p, p))
+
+
+def test_none_stands_for_a_container_that_does_not_move():
+    f = lambda x, p: x * p["a"] * p["b"]  # noqa: E731
+    assert tg.jvp(f, (2.0, {"a": 3.0, "b": 4.0}), (1.0, None))[1].item() == 12
+    assert tg.jvp(lambda x, y: 2 * x, (1.0, None), (1.0, None))[1].item() == 2
+
+
+def test_tangents_handed_out_share_nothing():
+    v = np.ones(3)
+    for f in (lambda x: (x, x), lambda x: (2 * x,) * 2):
+        a, b = tg.jvp(f, (np.zeros(3),), (v,))[1]
+        assert a.data is not b.data and a.data is not v and b.data is not v
+
+
+def test_detach_stops_tangents_and_derivatives_of_every_order():
+    f = lambda x: x * x * tg.detach(x)  # noqa: E731
+    x = tg.tensor(3.0)
+    assert tg.jvp(tg.detach, (x,), (1.0,))[1].item() == 0
+    assert tg.jvp(f, (x,), (1.0,))[1].item() == 18
+    assert tg.hvp(f, (x,), (1.0,)).item() == 6
+    assert tg.grad(lambda x: x * tg.grad(lambda y: y**3)(tg.detach(x)))(x).item() == 27
+
+
+def test_zeros_of_an_unused_argument_live_where_it_lives():
+    g = tg.grad(lambda x, y: y.to("strict").sum(), (0, 1))(np.ones(2), np.ones(2))
+    assert [t.device for t in g] == ["cpu", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: tg.grad(lambda x: x, 1)(1.0), IndexError, r"argnums \(1,\): .* called with 1 positional"),
+        (lambda: tg.grad(lambda x: x)("a"), TypeError, "nothing to differentiate"),
+        (lambda: tg.grad(lambda z: z * z)(1j), ValueError, "the output is complex: a gradient needs a real scalar"),
+        (
+            lambda: tg.jvp(lambda x: x, (np.ones(2),), (tg.tensor(np.ones(2), device="strict"),)),
+            ValueError,
+            r"a tangent is on strict, its primal on cpu; move one with \.to\(device\)",
+        ),
+        (
+            lambda: tg.vjp(lambda x: x, np.ones(2))[1](tg.tensor(np.ones(2), device="strict")),
+            ValueError,
+            r"the cotangent is on strict, the output on cpu; move one with \.to\(device\)",
+        ),
+    ],
+)
+def test_what_cannot_be_differentiated_is_refused(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+W = tg.tensor(np.eye(3), requires_grad=True)
+F = {
+    "grad": lambda: tg.grad(lambda x: (tg.tanh(x @ W) ** 2).sum())(X),
+    "vjp value": lambda: tg.vjp(lambda x: tg.tanh(x @ W), X)[0],
+    "pullback": lambda: tg.vjp(lambda x: tg.tanh(x @ W), X)[1](X)[0],
+    "jvp": lambda: tg.jvp(lambda x: tg.tanh(x @ W), (X,), (X,))[1],
+    "hvp": lambda: tg.hvp(lambda x: (tg.tanh(x @ W) ** 2).sum(), (X,), (X,)),
+    "jacobian": lambda: tg.jacobian(lambda x: tg.tanh(x @ W))(X),
+    "checkpoint": lambda: tg.checkpoint(lambda x: tg.tanh(x @ W))(tg.tensor(X)),
+    "scan": lambda: tg.scan(lambda h, x: (tg.tanh(x + h @ W), h), tg.tensor(np.ones(3)), tg.tensor(X))[1],
+}
+
+
+@pytest.mark.parametrize("make", F.values(), ids=F)
+def test_what_a_transform_records_dies_by_refcount(make):
+    gc.collect()
+    gc.disable()
+    try:
+        result = make()
+        node = weakref.ref(result.node)
+        del result
+        assert node() is None
+    finally:
+        gc.enable()
+
+
+def test_what_a_transform_does_not_record_dies_when_it_returns():
+    inner = []
+
+    def f(x):
+        y = tg.tanh(x)
+        inner.append(weakref.ref(y.node))
+        return y.sum()
+
+    gc.disable()
+    try:
+        tg.value_and_grad(f)(X)
+        assert inner[0]() is None
+    finally:
+        gc.enable()

@@ -1,5 +1,7 @@
 """Containers come apart and go together again."""
 
+import gc
+import weakref
 from typing import NamedTuple
 
 import pytest
@@ -47,3 +49,32 @@ def test_the_wrong_number_of_leaves_is_refused(count, word):
 def test_map_over_containers_that_differ_is_refused():
     with pytest.raises(ValueError, match="containers differ"):
         tree.map(lambda a, b: a, (1, 2), [1, 2])
+
+
+def test_no_walk_keeps_the_leaves_alive():
+    class Leaf:
+        pass
+
+    leaf = Leaf()
+    gone = weakref.ref(leaf)
+    gc.disable()
+    try:
+        leaves, structure = tree.flatten({"a": [leaf]})
+        tree.unflatten(structure, tree.leaves(tree.replace({"a": [0]}, leaves)))
+        del leaf, leaves
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+class Held:
+    """A module as the walks see one."""
+
+    def parameters_by_path(self):
+        return {"w": 1, "b": 2}
+
+
+def test_replace_leaves_modules_as_they_are_and_passes_their_values_over():
+    held = Held()
+    assert tree.replace((held, [3], None), [10, 20, 30]) == (held, [30], None)
+    assert tree.parameters({"x": (held, 5), "y": [held]}) == [1, 2, 1, 2]

@@ -7,15 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ..node import Node, local, next_seq
-from ..op import NO_PARAMS, Op, linear
+from ..op import CUT, NO_PARAMS, linear
 from ..tensor import Tensor
 
 __all__ = ["detach", "tap"]
-
-# The parent is held weakly: a carried state does not keep the whole past alive, yet while the past lives it can be
-# drawn, and the cotangent that arrives here is exactly what a truncation throws away.
-CUT = Op("cut", "cut", lambda: None)
-
 
 def detach(x: Any) -> Any:
     """The same values, with no gradient beyond this point; a pair of scissors in the graph.
@@ -31,6 +26,8 @@ def detach(x: Any) -> Any:
     frame = local.frame
     if not frame.recording:
         return Tensor.of(x.data, None)
+    # The parent is held weakly: a carried state does not keep the whole past alive, yet while the past lives it can be
+    # drawn, and the cotangent that arrives here is exactly what a truncation throws away.
     node = Node(CUT, NO_PARAMS, (), (weakref.ref(x.node),), next_seq(), frame.scope, x.node.shape, x.node.dtype)
     return Tensor.of(x.data, node)
 

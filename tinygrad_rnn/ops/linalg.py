@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..op import bilinear, linear
@@ -52,7 +54,10 @@ def _rows(g, a, a_shape, b_shape):
     """What a weight's gradient needs of one use: the rows of a and of g, when b is one matrix."""
     if len(b_shape) != 2 or len(a_shape) < 2:
         return None
-    return a.reshape(-1, a_shape[-1]), g.reshape(-1, b_shape[-1])
+    if len(a_shape) == 2:
+        return a, g
+    rows = math.prod(a_shape[:-1])  # −1 cannot be told where another size is 0
+    return a.reshape(rows, a_shape[-1]), g.reshape(rows, b_shape[-1])
 
 
 def _sum_of_outer_products(xp, parts, shape, dtype):

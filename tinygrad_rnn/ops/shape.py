@@ -12,6 +12,7 @@ from ..backend import device_of, namespace, to_device
 from ..op import linear, refusal
 from ..tensor import Tensor
 from .elementwise import where
+from .flow import detach
 from .index import getitem, take
 
 __all__ = [
@@ -58,9 +59,14 @@ def transfer(x, *, device):
 
 
 @linear("astype", lambda g: g)
-def astype(x, dtype):
-    """x in another dtype; the gradient comes back in the dtype of x."""
+def _astype(x, *, dtype):
     return x.astype(dtype, copy=False)
+
+
+def astype(x, dtype):
+    """x in another dtype; the gradient comes back in the dtype of x, and none from integers or booleans."""
+    dtype = np.dtype(dtype)
+    return _astype(x if dtype.kind in "fc" else detach(x), dtype=dtype)
 
 
 @linear("reshape", lambda g, x_shape: g.reshape(x_shape))

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import tree
 from ..ops.shape import stack
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor
 from .eager import run_eager, time_length
 
 __all__ = ["scan"]
@@ -46,5 +46,5 @@ def scan(
     columns, structure = tree.flatten(ys[0])
     rows = [columns, *(tree.leaves(y) for y in ys[1:])]
     stacked = [stack([row[i] for row in rows]) for i in range(len(columns))]
-    assert all(type(s) is Tensor for s in stacked)
+    stacked = [s if type(s) is Tensor else tensor(s) for s in stacked]  # of constants
     return carry, tree.unflatten(structure, stacked)
