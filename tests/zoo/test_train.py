@@ -159,3 +159,14 @@ def test_the_first_signal_waits_for_the_step_and_the_second_does_not():
             os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):  # python's own handler is back
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_without_graphviz_the_dot_files_are_written_and_the_console_says_what_to_install(tmp_path, monkeypatch, capsys):
+    from viz import render
+
+    for way in ("_by_program", "_by_library"):
+        monkeypatch.setattr(render, way, lambda dot, format: None)
+    task, run = made(tmp_path)
+    train(task, run)
+    assert {"unrolled.dot", "unrolled-ops.dot", "report.html"} <= {path.name for path in run.folder.iterdir()}
+    assert "install Graphviz" in capsys.readouterr().out
