@@ -89,6 +89,8 @@ def _load_cuda() -> Backend:
 
 
 def _parse(device: str) -> tuple[Backend, int]:
+    if not isinstance(device, str):
+        raise TypeError(f"device {device!r} is not a name; use 'cpu', 'cuda' or 'cuda:0'")
     name, _, number = device.partition(":")
     if (number and not number.isdigit()) or (name == "cpu" and number):
         raise ValueError(f"device {device!r} is not a device; use 'cpu', 'cuda' or 'cuda:0'")
@@ -156,5 +158,7 @@ def to_device(array: Array, device: str) -> Array:
 
 def from_dlpack(value: Any) -> Array:
     """An array of ours that shares memory with any object that speaks DLPack (torch, JAX, CuPy, NumPy)."""
+    if not hasattr(value, "__dlpack_device__"):
+        raise TypeError(f"{type(value).__name__} does not speak DLPack; wrap it: tg.tensor(value)")
     on_gpu = value.__dlpack_device__()[0] == 2  # kDLCUDA
     return (_load_cuda().module if on_gpu else np).from_dlpack(value)

@@ -161,7 +161,7 @@ def explain(op: Op, error: Exception, values: tuple) -> Exception:
         cause = f"the arguments live on different devices ({names}); move one with .to(device)"
     elif op.hint is not None and (hint := op.hint(*values)):
         cause = hint
-    kinds = (ValueError, TypeError, IndexError, KeyError, MemoryError, FloatingPointError, NotImplementedError)
+    kinds = (ValueError, TypeError, IndexError, KeyError, MemoryError, FloatingPointError, RuntimeError)
     kind = next((kind for kind in kinds if isinstance(error, kind)), ValueError)
     return refusal(op.name, cause, flat, kind)
 

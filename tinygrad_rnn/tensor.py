@@ -22,7 +22,8 @@ class Tensor:
     """An array that ops remember: ``data``, and, when gradients pass through it, the ``node`` that made it.
 
     A Tensor that the user makes with ``requires_grad=True`` is a leaf: ``backward()`` leaves its gradient in ``grad``.
-    Time series are ``(T, B, D)``: time, batch, features.
+    Time series are ``(T, B, D)``: time, batch, features. Dtypes meet as in NumPy: a Python number takes the Tensor's,
+    a NumPy number has its own (``np.float64(2) * x`` is float64 for a float32 x).
     """
 
     __slots__ = ("__weakref__", "data", "grad", "name", "node")

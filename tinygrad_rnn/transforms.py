@@ -29,7 +29,7 @@ class _Trace:
         if any(not -len(args) <= at < len(args) for at in argnums):
             raise IndexError(f"argnums {tuple(argnums)}: the function was called with {len(args)} positional arguments")
         frame = local.frame
-        was_recording = frame.recording
+        self.create_graph, was_recording = create_graph, frame.recording
         linked = bool(create_graph) or frame.depth > 0
         self.primals: list[Tensor | None] = []  # one per leaf of the chosen arguments; None: not differentiable
         self.structures: list[tuple[Any, int]] = []
@@ -64,10 +64,10 @@ class _Trace:
         self.outputs = [o if type(o) is Tensor else tensor(o) for o in outputs]
         self.roots = [o.node for o in self.outputs]
         self.record = bool(create_graph)  # whether the derivative is recorded itself:
-        if create_graph is None:  # when its graph reaches a leaf that is not its own primal
+        if create_graph is None:  # when its graph reaches a leaf that lives and is not its own primal
             own = {p.node for p in self.primals if p is not None}
-            others = (node for node in reachable(self.roots) if node.op.kind == "leaf" and node not in own)
-            self.record = was_recording and next(others, None) is not None
+            leaves = (node for node in reachable(self.roots) if node.op.kind == "leaf" and node not in own)
+            self.record = was_recording and any(node.saved[0]() is not None for node in leaves)
 
     def value(self) -> Any:
         """The output; free of the graph unless someone outside differentiates it."""
@@ -78,14 +78,18 @@ class _Trace:
     def pullback(self, cotangent: Any = None, *, on_message: OnMessage | None = None) -> tuple[Any, ...]:
         """The gradients of the chosen arguments, one container each."""
         alone = self.out_structure is tree.LEAF  # then a cotangent may be nested lists of numbers
+        if cotangent is None and not alone:
+            raise TypeError(
+                f"the function returned {self.out_structure}: a gradient needs one scalar; return that alone, "
+                "with has_aux=True a pair (scalar, anything), or pass a cotangent"
+            )
         given, structure = ([cotangent], tree.LEAF) if alone else tree.flatten(cotangent)
-        if cotangent is not None and repr(structure) != repr(self.out_structure):
+        if not tree.alike(structure, self.out_structure):
             raise ValueError(f"the cotangent is built as {structure}, the output as {self.out_structure}")
-        seeds = [
-            seed(o, c, self.record) for o, c in zip(self.outputs, given or [None] * len(self.outputs), strict=True)
-        ]
+        record = self._records(given)
+        seeds = [seed(o, c, record) for o, c in zip(self.outputs, given, strict=True)]
         wrt = [p.node for p in self.primals if p is not None and p.node is not None]
-        found = pull(self.roots, seeds, wrt=wrt, record=self.record, on_message=on_message)
+        found = pull(self.roots, seeds, wrt=wrt, record=record, on_message=on_message)
         taken = {id(s) for s in seeds}
         gradients: list[Any] = []
         for p in self.primals:
@@ -95,13 +99,15 @@ class _Trace:
                 gradients.append(Tensor.of(_zeros_like(p), None))
             else:
                 g = conjugate(found[p.node])
-                gradients.append(g if self.record else Tensor.of(handed_out(g, taken), None))
+                gradients.append(g if record else Tensor.of(handed_out(g, taken), None))
         return self._arrange(gradients)
 
     def pushforward(self, tangents: Sequence[Any]) -> Any:
         """The tangent of the output, from one container of tangents per chosen argument."""
         moving: dict[Node, Any] = {}
-        for p, t in zip(self.primals, self._tangents(tangents), strict=True):
+        given = self._tangents(tangents)
+        record = self._records(given)
+        for p, t in zip(self.primals, given, strict=True):
             if p is None or p.node is None or t is None:
                 continue
             t = t if type(t) is Tensor else tensor(t, device=p.device)
@@ -111,14 +117,19 @@ class _Trace:
                 raise ValueError(f"a tangent is on {t.device}, its primal on {p.device}; move one with .to(device)")
             if t.dtype != p.dtype:
                 t = cast(t, p.dtype)
-            moving[p.node] = t if self.record else t.data
+            moving[p.node] = t if record else t.data
         taken = {id(t) for t in moving.values()}
         results = []
-        for o, t in zip(self.outputs, push(self.roots, moving, record=self.record), strict=True):
+        for o, t in zip(self.outputs, push(self.roots, moving, record=record), strict=True):
             if t is None:
                 t = _zeros_like(o)
             results.append(t if type(t) is Tensor else Tensor.of(handed_out(t, taken), None))
         return tree.unflatten(self.out_structure, results)
+
+    def _records(self, given: Sequence[Any]) -> bool:
+        """Whether this walk is recorded: the derivative is, or someone differentiates what it is applied to."""
+        tracked = any(type(g) is Tensor and g.requires_grad for g in given)
+        return self.record or (self.create_graph is None and local.frame.recording and tracked)
 
     def _tangents(self, tangents: Sequence[Any]) -> list[Any]:
         """One tangent per leaf of the primals; None stands for a container that does not move."""
@@ -128,7 +139,7 @@ class _Trace:
         for container, (structure, count) in zip(tangents, self.structures, strict=True):
             alone = structure is tree.LEAF  # then a tangent may be nested lists of numbers
             values, its = ([container], structure) if alone else tree.flatten(container)
-            if container is not None and repr(its) != repr(structure):
+            if container is not None and not tree.alike(its, structure):
                 raise ValueError(f"a tangent is built as {its}, its primal as {structure}")
             found += [None] * count if container is None else values
         return found
@@ -163,6 +174,11 @@ def _lift(value: Any, linked: bool) -> Any:
     return fresh
 
 
+def _check_tuple(name: str, primals: Any, tangents: Any) -> None:
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TypeError(f"{name} takes a tuple of arguments and one of tangents: {name}(f, (x,), (v,))")
+
+
 def _zeros_like(t: Tensor) -> Any:
     return namespace(t.data).zeros(t.shape, t.dtype)
 
@@ -194,6 +210,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     >>> tg.jvp(lambda x: x * x, (tg.tensor(3.0),), (1.0,))
     (tensor(9.), tensor(6.))
     """
+    _check_tuple("jvp", primals, tangents)
     trace = _Trace(f, primals, range(len(primals)), {}, None)
     return trace.value(), trace.pushforward(tangents)
 
@@ -224,6 +241,8 @@ def value_and_grad(
         def scalar(*inner: Any, **named: Any) -> Any:
             out = f(*inner, **named)
             if has_aux:
+                if not isinstance(out, tuple) or len(out) != 2:
+                    raise TypeError(f"with has_aux=True the function returns a pair (scalar, anything), not {out!r}")
                 out, extra = out
                 aux.append(extra)
             return out
@@ -268,6 +287,7 @@ def hvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> tg.hvp(lambda x: (x**3).sum(), (tg.tensor([1.0, 2.0]),), (tg.tensor([1.0, 1.0]),))
     tensor([ 6., 12.])
     """
+    _check_tuple("hvp", primals, tangents)
     gradient = grad(f, tuple(range(len(primals))), create_graph=True)
     _, tangent = jvp(lambda *args: gradient(*args), primals, tangents)
     return tangent[0] if len(primals) == 1 else tangent

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["flatten", "leaves", "map", "parameters", "replace", "unflatten"]
+__all__ = ["alike", "flatten", "leaves", "map", "parameters", "replace", "unflatten"]
 
 
 class Leaf:
@@ -108,6 +108,15 @@ def _replaced(node: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
+def alike(a: Structure, b: Structure) -> bool:
+    """Whether two structures are built the same way, from the same types with the same keys in the same order.
+
+    >>> alike(flatten({"a": 1, "b": 2})[1], flatten({"b": 2, "a": 1})[1])
+    False
+    """
+    return a is b or repr(a) == repr(b)
+
+
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a container, left to right."""
     return flatten(tree)[0]
@@ -132,7 +141,7 @@ def map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     columns = [first]
     for other in others:
         values, its = flatten(other)
-        if repr(its) != repr(structure):
+        if not alike(its, structure):
             raise ValueError(f"containers differ: {structure} and {its}")
         columns.append(values)
     return unflatten(structure, [function(*row) for row in zip(*columns, strict=True)])

@@ -128,3 +128,11 @@ def test_a_carry_that_loses_a_part_is_refused():
 def test_outputs_may_be_constants():
     ys = tg.scan(lambda c, x: (c + x, (1.0, np.zeros(2))), tg.tensor(1.0), tg.tensor([1.0, 2.0, 3.0]))[1]
     assert ys[0].tolist() == [1, 1, 1] and ys[1].shape == (3, 2)
+
+
+def test_outputs_that_change_their_structure_are_refused():
+    keys = iter("aab")
+    with pytest.raises(ValueError, match=r"t=2: .* an output built as {'b': \*}, but at t=0 as {'a': \*}"):
+        tg.scan(lambda c, x: (c, {next(keys): x}), tg.tensor(1.0), tg.tensor([1.0, 2.0, 3.0]))
+    with pytest.raises(ValueError, match=r"xs of shapes \[\(\), \(\)\] and length=None"):
+        tg.scan(lambda c, x: (c, x), tg.tensor(1.0), [1.0, 2.0])

@@ -108,6 +108,8 @@ def test_leaves_copy_and_pickle():
         (lambda x: copy.deepcopy(x * 2), TypeError, "only leaves"),
         (lambda x: x + np.ones(3), ValueError, r"add: \(2,\) float32, \(3,\) float64"),
         (lambda x: x @ np.ones((3, 4)), ValueError, "matmul: .*inner sizes 2 and 3 differ"),
+        (lambda x: x.to(0), TypeError, "device 0 is not a name; use 'cpu'"),
+        (lambda x: tg.from_dlpack([1.0]), TypeError, r"list does not speak DLPack; wrap it: tg\.tensor"),
         (lambda x: x.to("tpu"), ValueError, "unknown device 'tpu'; known: cpu"),
         (lambda x: setattr(x * 2, "requires_grad", False), ValueError, r"tg\.detach"),
         (lambda x: tg.tanh([1, 2]), TypeError, r"wrap it: tg\.tensor"),

@@ -248,6 +248,11 @@ def test_zeros_of_an_unused_argument_live_where_it_lives():
     [
         (lambda: tg.grad(lambda x: x, 1)(1.0), IndexError, r"argnums \(1,\): .* called with 1 positional"),
         (lambda: tg.grad(lambda x: x)("a"), TypeError, "nothing to differentiate"),
+        (lambda: tg.grad(lambda x: (x, x))(1.0), TypeError, r"returned \(\*, \*\): a gradient needs one scalar"),
+        (lambda: tg.grad(lambda x: None)(1.0), TypeError, "returned None: a gradient needs one scalar"),
+        (lambda: tg.grad(lambda x: x, has_aux=True)(1.0), TypeError, r"a pair \(scalar, anything\), not tensor"),
+        (lambda: tg.jvp(lambda x: x, 1.0, 1.0), TypeError, r"jvp\(f, \(x,\), \(v,\)\)"),
+        (lambda: tg.hvp(lambda x: x, np.ones(2), np.ones(2)), TypeError, r"hvp\(f, \(x,\), \(v,\)\)"),
         (lambda: tg.grad(lambda z: z * z)(1j), ValueError, "the output is complex: a gradient needs a real scalar"),
         (
             lambda: tg.jvp(lambda x: x, (np.ones(2),), (tg.tensor(np.ones(2), device="strict"),)),
@@ -306,3 +311,15 @@ def test_what_a_transform_does_not_record_dies_when_it_returns():
         assert inner[0]() is None
     finally:
         gc.enable()
+
+
+def test_a_derivative_can_be_differentiated_by_what_it_is_applied_to():
+    cube = lambda x: x**3  # noqa: E731
+    assert tg.grad(lambda v: tg.jvp(cube, (2.0,), (v,))[1] ** 2)(1.0).item() == 288  # (12 v)²
+    g = tg.grad(lambda v: tg.vjp(cube, 2.0)[1](v)[0] ** 2)(1.0)
+    assert g.item() == 288 and not g.requires_grad
+    _, pullback = tg.vjp(cube, 2.0)
+    assert tg.jvp(lambda v: pullback(v)[0], (1.0,), (1.0,))[1].item() == 12
+    v = tg.tensor(1.0, requires_grad=True)
+    pullback(v)[0].backward()
+    assert v.grad.item() == 12 and not pullback(1.0)[0].requires_grad

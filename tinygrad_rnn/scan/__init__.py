@@ -44,7 +44,12 @@ def scan(
     total = time_length(xs, length)
     carry, ys = run_eager(step, init, xs, total, lengths, reverse)
     columns, structure = tree.flatten(ys[0])
-    rows = [columns, *(tree.leaves(y) for y in ys[1:])]
+    rows = []
+    for t, y in enumerate(ys):
+        row, its = tree.flatten(y)
+        if not tree.alike(its, structure):
+            raise ValueError(f"scan at t={t}: the step returned an output built as {its}, but at t=0 as {structure}")
+        rows.append(row)
     stacked = [stack([row[i] for row in rows]) for i in range(len(columns))]
     stacked = [s if type(s) is Tensor else tensor(s) for s in stacked]  # of constants
     return carry, tree.unflatten(structure, stacked)

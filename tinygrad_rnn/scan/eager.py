@@ -19,11 +19,11 @@ __all__ = ["run_eager", "time_length"]
 
 def time_length(xs: Any, length: int | None) -> int:
     """The number of steps: the first size of every array in xs, or ``length``. Raises ValueError when they differ."""
-    sizes: set[int] = {x.shape[0] if x.shape else -1 for x in tree.leaves(xs)}
+    shapes = [getattr(x, "shape", ()) for x in tree.leaves(xs)]
+    sizes: set[int] = {shape[0] if shape else -1 for shape in shapes}
     if length is not None:
         sizes.add(length)
     if len(sizes) != 1 or -1 in sizes:
-        shapes = [x.shape for x in tree.leaves(xs)]
         raise ValueError(f"scan: xs of shapes {shapes} and length={length} do not agree on one number of steps")
     total = sizes.pop()
     if total == 0:
@@ -48,14 +48,13 @@ def run_eager(
         series = [where(_wide(whole, x.ndim), x, 0) for x in series]
     columns = [unstack(x) for x in series]
     _, carry_structure = tree.flatten(init)
-    described = repr(carry_structure)
     carry, ys = init, [None] * total
     for t in range(total - 1, -1, -1) if reverse else range(total):
         with scope("time", index=t):
             x = tree.unflatten(structure, [column[t] for column in columns])
             new, y = step(carry, x)
             first = carry is init  # later the type of the container is looked at, which costs nothing
-            if (first or type(new) is not type(carry)) and repr(tree.flatten(new)[1]) != described:
+            if (first or type(new) is not type(carry)) and not tree.alike(tree.flatten(new)[1], carry_structure):
                 raise ValueError(
                     f"scan at t={t}: the step returned a carry built as {tree.flatten(new)[1]}, "
                     f"but was given {carry_structure}"
