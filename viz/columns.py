@@ -1,4 +1,4 @@
-"""Where the nodes of each column stand, left to right; steps that compute the same are laid out once and look the same."""
+"""Where the nodes of each column stand, left to right; steps that compute the same are laid out once, and alike."""
 
 from __future__ import annotations
 

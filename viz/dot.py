@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import style
@@ -35,13 +35,13 @@ LEGEND = {
 }
 
 
-def to_dot(trace: Trace, *, parameters: bool = True) -> str:
+def to_dot(trace: Trace, *, parameters: bool = True, captions: Sequence[str] = ()) -> str:
     """The picture of a trace as DOT text, laid out here: `layout=nop2` tells Graphviz to draw, not to arrange."""
     import graphviz
 
     plan = arrange(trace, parameters=parameters)
     graph = graphviz.Digraph("unrolled", graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
-    _write_background(graph, plan)
+    _write_background(graph, plan, captions)
     names = identifiers(node.id for node in trace.nodes)
     looks: dict[style.Card, list[TraceNode]] = defaultdict(list)
     for node in trace.nodes:
@@ -127,7 +127,7 @@ def _heading(graph: Any, name: str, text: str, x: float, y: float, size: float) 
     graph.node(name, label=_html([(text, size, True)]), **_place(name, box))
 
 
-def _write_background(graph: Any, plan: Layout) -> None:
+def _write_background(graph: Any, plan: Layout, captions: Sequence[str]) -> None:
     """The bands of the time steps with their numbers, and the frames of the cells with their names."""
     graph.attr("node", shape="box", style="filled,rounded", penwidth="0.8", tooltip=" ", **{"class": "background"})
     axes = dict(zip(plan.grid.times, plan.axes))
@@ -137,7 +137,8 @@ def _write_background(graph: Any, plan: Layout) -> None:
         graph.node(f"frame_{at}", label="", fillcolor=style.PAPER, color=style.QUIET, **_place(f"frame_{at}", box))
     graph.attr("node", shape="plaintext", style="", **{"class": "text"})
     for at, (time, band) in enumerate(plan.bands.items()):
-        _heading(graph, f"time_{at}", f"t = {time}", axes[time], band.bottom + 12, 11)
+        caption = f" · {style.clip(captions[at], 12)}" if at < len(captions) else ""
+        _heading(graph, f"time_{at}", f"t = {time}{caption}", axes[time], band.bottom + 12, 11)
     for at, (name, box) in enumerate(plan.frames):
         _text(graph, f"frame_name_{at}", name, box.left + 8, box.top - 9, 9)
 

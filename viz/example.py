@@ -13,6 +13,15 @@ LOSSES = ("each", "last")
 Model = zoo.RNN | zoo.Stacked | zoo.Bidirectional
 
 
+class Net(tg.nn.Module):
+    """What is drawn: recurrent layers and a linear head on their output."""
+
+    def __init__(self, rnn: Model, classes: int, *, rng: tg.random.Generator) -> None:
+        super().__init__()
+        self.rnn = rnn
+        self.head = tg.nn.Linear(rnn.output_size, classes, rng=rng)
+
+
 @dataclass(frozen=True)
 class Example:
     """What `python -m viz unroll` draws; the defaults are small enough to read."""
@@ -41,11 +50,10 @@ class Example:
         if self.bidirectional and self.truncate:
             raise ValueError("a bidirectional model reads the whole sequence at once; it cannot be truncated")
         rng = tg.random.Generator(self.seed)
-        model = self._model(rng.fork("model"))
-        head = tg.nn.Linear(model.output_size, self.inputs, rng=rng.fork("head"))
+        net = Net(self._model(rng.fork("model")), self.inputs, rng=rng.fork("head"))
         symbols = rng.fork("data").integers(0, self.inputs, (self.steps + 1, self.batch))
         x, labels = tg.one_hot(symbols[:-1], classes=self.inputs), symbols[1:]
-        return lambda: self._run(model, head, x, labels)
+        return lambda: self._run(net, x, labels)
 
     def _model(self, rng: tg.random.Generator) -> Model:
         make: Any = zoo.get(self.cell)
@@ -60,8 +68,8 @@ class Example:
             size = layers[-1].output_size
         return layers[0] if self.layers == 1 else zoo.Stacked(layers)
 
-    def _run(self, model: Model, head: tg.nn.Linear, x: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:
-        ys = model(x)[0] if self.bidirectional else None
+    def _run(self, net: Net, x: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:
+        ys = net.rnn(x)[0] if self.bidirectional else None
         state, L = None, tg.tensor(0.0)
         for t in tg.steps(self.steps):
             if ys is not None:
@@ -69,9 +77,9 @@ class Example:
             else:
                 if self.truncate and t and t % self.truncate == 0:
                     state = tg.tree.map(tg.detach, state)
-                h, state = model.step(x[t], state)
+                h, state = net.rnn.step(x[t], state)
             if self.loss == "each" or t == self.steps - 1:
-                y = head(h)
+                y = net.head(h)
                 E = tg.cross_entropy(y, labels[t])
                 L = L + E
         return L

@@ -44,7 +44,7 @@ def layered(
 
     >>> place = layered({"a": 0, "b": 1, "c": 2}, dict.fromkeys("abc", (10, 10)), [("a", "b"), ("b", "c"), ("a", "c")])
     >>> place.x["a"], place.x["b"], place.x["c"], place.bends[2]
-    (0.0, 0.0, 0.0, [(1, 36.0)])
+    (0.0, 0.0, 0.0, [(1, 42.0)])
     """
     order: dict[float, list[Hashable]] = defaultdict(list)
     for node, row in rows.items():

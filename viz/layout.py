@@ -127,7 +127,8 @@ def _short_names(trace: Trace) -> dict[str, str]:
             lanes[lane(nodes[edge.target])][edge.source] = nodes[edge.source].label
     short: dict[str, str] = {}
     for labels in lanes.values():
-        names = style.short_names(dict.fromkeys(labels.values()))
+        others = {node.label for node in trace.parameters if node.id not in labels}
+        names = style.short_names(dict.fromkeys(labels.values()), others)
         short |= {name: names[label] for name, label in labels.items()}
     return short
 
@@ -231,9 +232,11 @@ def _set_rail(plan: Layout, trace: Trace, width: float) -> None:
 
 def _set_backgrounds(plan: Layout, trace: Trace) -> None:
     """The band behind each time step and, at op level, the frame around each cell."""
+    fed = {plan.grid.level.get(e.target) for e in trace.edges if e.source in plan.grid.rail}
+    bus = BUS_DROP if 0 in fed and trace.level == "cell" else 0.0
     for at, (left, right) in enumerate(plan.columns):
         if (time := plan.grid.time(at)) is not None:
-            bottom, top = plan.rows[0][0] - PADDING - 20, plan.rows[-1][1] + PADDING
+            bottom, top = plan.rows[0][0] - PADDING - 20 - bus, plan.rows[-1][1] + PADDING
             plan.bands[time] = Box.between(left - PADDING, right + PADDING, bottom, top)
     if trace.level == "cell":
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +21,12 @@ class Picture:
 
     trace: Trace
     parameters: bool = True
+    captions: tuple[str, ...] = ()
 
     @cached_property
     def dot(self) -> str:
         """The picture as DOT text with pinned positions."""
-        return to_dot(self.trace, parameters=self.parameters)
+        return to_dot(self.trace, parameters=self.parameters, captions=self.captions)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Draw to .svg, .png or .pdf, or write the .dot; returns the path written: the .dot without Graphviz."""
@@ -51,19 +53,23 @@ def unroll(
     *,
     level: Literal["cell", "op"] = "cell",
     params: Literal["shared", "hide"] = "shared",
+    captions: Sequence[str] = (),
     title: str = "",
 ) -> Picture:
     """The unrolled graph: a column for each time step, values going forward, messages and their norms going back.
 
     `level` is "cell" (one node per cell, step and layer) or "op" (every op); `params` draws each shared parameter once
-    in a rail at the left ("shared") or not at all ("hide"). Raises ValueError for other words.
+    in a rail at the left ("shared") or not at all ("hide"); `captions` are written under the steps in their order, such
+    as the letters of a text. Raises ValueError for other words, and for more captions than steps.
     """
     for name, value, known in (("level", level, ("cell", "op")), ("params", params, ("shared", "hide"))):
         if value not in known:
             raise ValueError(f"unroll: {name}={value!r} is none of {', '.join(map(repr, known))}")
     if level == "op" and trace.level == "cell":
-        raise ValueError("unroll: this trace is folded to cells already; level='op' needs the one from viz.trace")
+        raise ValueError("unroll: this trace is folded to cells; level='op' needs the one from viz.trace")
+    if len(captions) > len(trace.steps):
+        raise ValueError(f"unroll: {len(captions)} captions for {len(trace.steps)} steps; give one a step")
     drawn = fold_cells(trace) if level == "cell" else trace
     if title:
         drawn = Trace(drawn.nodes, drawn.edges, drawn.level, title, drawn.note)
-    return Picture(drawn, params == "shared")
+    return Picture(drawn, params == "shared", tuple(captions))

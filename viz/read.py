@@ -10,6 +10,8 @@ from typing import Any
 
 from tinygrad_rnn.autodiff import reachable
 
+from .clock import set_clock
+
 
 @dataclass(eq=False)
 class Value:
@@ -24,6 +26,7 @@ class Value:
     cell: str | None = None
     layer: int | str | None = None
     direction: str | None = None
+    module: str = ""  # the path of modules around the cell
     strand: str = ""  # the tags without the time: what repeats from step to step
     uses: list[Use] = field(default_factory=list)
     used_by: list[Use] = field(default_factory=list)
@@ -73,7 +76,10 @@ def read(root: Any, constants: dict[Any, list[Any]]) -> list[Value]:
                 read, cut = _resolve(parent)
                 if read is not None:  # None: a constant row of a stack, read back
                     value.uses.append(Use(values[read], value, argument, (node, parent, argument), cut))
-    return list(_linked(values[root], nodes, values))
+    found = list(_linked(values[root], nodes, values))
+    _name_layers(found)
+    set_clock(found)
+    return found
 
 
 def _with_past(root: Any) -> list[Any]:
@@ -155,6 +161,8 @@ def _value(node: Any) -> Value:
             value.time = tag.index
             continue
         strand.append(f"{tag.kind}:{tag.name}:{tag.index}")
+        if tag.kind == "module" and value.cell is None:
+            value.module = f"{value.module}/{tag.name}".strip("/")
         if tag.kind == "cell":
             value.cell = tag.name
         if tag.kind == "layer":
@@ -165,6 +173,14 @@ def _value(node: Any) -> Value:
         value.direction = tag.attributes.get("direction", value.direction)
     value.strand = "/".join(strand)
     return value
+
+
+def _name_layers(values: list[Value]) -> None:
+    """Cells in several modules (an encoder, a decoder) are told apart by the module's path."""
+    if len({v.module for v in values if v.cell}) > 1:
+        for v in values:
+            if v.cell and v.module:
+                v.layer = v.module if v.layer is None else f"{v.module} {v.layer}"
 
 
 class Repeats:

@@ -59,7 +59,7 @@ def _role(
 
 
 def _role_of_constant(v: Value, losses: set[Value], flow: _Flow) -> str | None:
-    """Data: what meets a parameter in a matmul or look-up, or floating numbers; not labels, nor masks of layers."""
+    """Data: what meets a parameter in a matmul or look-up, or numbers that reach the state; not labels, nor masks."""
     if not v.dtype or any(use.target in losses for use in v.used_by):
         return None
     if v.time is None and any(use.target in flow.recurrent for use in v.used_by):
@@ -68,7 +68,8 @@ def _role_of_constant(v: Value, losses: set[Value], flow: _Flow) -> str | None:
         use.target.node.op.kind != "elementwise" and any(other.source.is_leaf for other in use.target.uses)
         for use in v.used_by
     )
-    return "input" if meets_weight or v.array.dtype.kind in "fc" else None
+    reaches_state = any(use.target in flow.to_state or use.target in flow.to_cell for use in v.used_by)
+    return "input" if meets_weight or (reaches_state and v.array.dtype.kind in "fc") else None
 
 
 def _role_of_bar(v: Value, flow: _Flow) -> str:
@@ -116,12 +117,17 @@ def _initial_states(values: list[Value], repeats: Repeats, losses: set[Value]) -
 
 
 def _join_steps(values: list[Value], starts: dict[Value, Value], losses: set[Value]) -> None:
-    """A value made outside the loop that one step alone reads, such as x_t of an unstacked x, belongs to this step."""
+    """A value made outside the loop that one step alone reads (x_t of an unstacked x), or that reads one step alone."""
     if len({v.time for v in values} - {None}) < 2:
         return
     for v in reversed(values):
         if v.time is None and v.node is not None and not v.is_leaf and v not in starts and v not in losses:
             times = {use.target.time for use in v.used_by}
+            if len(times) == 1 and None not in times:
+                v.time, v.cell, v.direction = times.pop(), None, None
+    for v in values:
+        if v.time is None and v.node is not None and not v.is_leaf and v not in starts:
+            times = {use.source.time for use in v.uses if use.source.node is not None and not use.source.is_leaf}
             if len(times) == 1 and None not in times:
                 v.time, v.cell, v.direction = times.pop(), None, None
 

@@ -146,16 +146,25 @@ def pen_width(norm: float, largest: float) -> float:
     return round(max(0.6, 2.8 + 0.4 * math.log10(norm / largest)), 2)
 
 
-def short_names(labels: Iterable[str]) -> dict[str, str]:
-    """For each path, the shortest tail that tells it from the others.
+def short_names(labels: Iterable[str], others: Iterable[str] = ()) -> dict[str, str]:
+    """For each path, the shortest tail that tells it from the rest; one part more where `others` end alike.
 
-    >>> short_names(["cell/input/weight", "cell/output/weight", "cell/bias"])
-    {'cell/input/weight': 'input/weight', 'cell/output/weight': 'output/weight', 'cell/bias': 'bias'}
+    >>> short_names(["cell/input/weight", "cell/input/bias", "cell/U"], ["head/weight"])
+    {'cell/input/weight': 'input/weight', 'cell/input/bias': 'bias', 'cell/U': 'U'}
     """
-    split = {label: label.split("/") for label in labels}
-    tails = {label: ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)] for label, parts in split.items()}
-    count = Counter(tail for options in tails.values() for tail in options)
-    return {label: next((tail for tail in options if count[tail] == 1), label) for label, options in tails.items()}
+
+    def tails(label: str) -> list[str]:
+        parts = label.split("/")
+        return ["/".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+
+    labels = list(labels)
+    count = Counter(tail for label in labels for tail in tails(label))
+    ends = {tails(label)[0] for label in others}
+    short: dict[str, str] = {}
+    for label in labels:
+        options = [tail for tail in tails(label) if count[tail] == 1] or [label]
+        short[label] = options[1] if options[0] in ends and len(options) > 1 else options[0]
+    return short
 
 
 def cell_name(node: TraceNode, *, layers: bool = True) -> str:
@@ -176,6 +185,8 @@ def title(trace: Trace) -> str:
     what = " + ".join(cells[:3]) + " …" * (len(cells) > 3) if cells else "A recurrent loop"
     several = f", {len(layers)} layers" if len(layers) > 1 else ""
     steps = len(trace.steps)
+    if not steps:
+        return "Every op" if trace.level == "op" else "A computation"
     every = ", op by op" if trace.level == "op" else ""
     return f"{what}{several}{both}, unrolled over {steps} step{'s' * (steps != 1)}{every}"
 

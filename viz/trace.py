@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "other")
 
 
@@ -115,7 +117,7 @@ class Trace:
             "title": self.title,
             "note": self.note,
             "nodes": [_plain(asdict(node)) for node in self.nodes],
-            "edges": [_plain({f.name: getattr(edge, f.name) for f in fields(edge)}) for edge in self.edges],
+            "edges": [_plain_edge(edge) for edge in self.edges],
         }
         return json.dumps(plain, indent=indent, allow_nan=False)
 
@@ -125,24 +127,37 @@ class Trace:
         try:
             plain = json.loads(text)
             nodes = [TraceNode(**_node_fields(record)) for record in plain["nodes"]]
-            edges = [TraceEdge(**{**record, "message": _number(record["message"])}) for record in plain["edges"]]
+            edges = [TraceEdge(**_edge_fields(record)) for record in plain["edges"]]
             return cls(nodes, edges, plain["level"], plain["title"], plain["note"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"this is no trace: {error}; pass the text that Trace.to_json() returned") from error
 
 
 def _plain(value: Any) -> Any:
-    """Nested containers, arrays and floats as what strict JSON can hold."""
+    """Nested containers and floats as what strict JSON can hold."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if hasattr(value, "tolist"):
-        listed = value.tolist()
-        return _plain([listed.real, listed.imag]) if isinstance(listed, complex) else _plain(listed)
-    return _plain([value.real, value.imag]) if isinstance(value, complex) else value
+    return value
+
+
+def _plain_edge(edge: TraceEdge) -> dict[str, Any]:
+    value = None
+    if edge.value is not None:
+        v = edge.value
+        parts = {"real": v.real, "imag": v.imag} if v.dtype.kind == "c" else {"real": v}
+        value = {part: array.tolist() for part, array in parts.items()}
+    return _plain({f.name: getattr(edge, f.name) for f in fields(edge)} | {"value": value})
+
+
+def _edge_fields(record: dict[str, Any]) -> dict[str, Any]:
+    value = record["value"]
+    if value is not None:
+        value = np.array(value["real"], "float64") + (1j * np.array(value["imag"], "float64") if "imag" in value else 0)
+    return {**record, "message": _number(record["message"]), "value": value}
 
 
 def _number(value: Any) -> Any:

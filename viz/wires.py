@@ -96,9 +96,11 @@ class _Drawer:
         bars = self.plan.grid.bars
         start = self.ports[place, "source"]
         stop = self.ports[place, "target"]
-        if edge.source in bars and edge.target not in bars:
+        if self.plan.grid.row[edge.source] >= self.plan.grid.row[edge.target]:  # a bar that an earlier lane reads again
+            start, stop = (b.x, a.bottom), (b.x, b.top)
+        elif edge.source in bars and edge.target not in bars:
             start = bends.pop(0)[0], a.top
-        if edge.target in bars and edge.source not in bars:
+        elif edge.target in bars and edge.source not in bars:
             stop = bends.pop()[0], b.bottom
         rows = self.plan.rows
         points = [start]
