@@ -11,10 +11,10 @@ from . import bptt, io, nn, ops, optim, random, tree
 from .backend import from_dlpack
 from .checkpoint import checkpoint
 from .debug import detect_anomaly
+from .declare import bilinear, constant, elementwise, linear, primitive
 from .graph import Graph
 from .io import load, save
 from .node import no_grad, scope, steps
-from .op import bilinear, constant, elementwise, linear, primitive
 from .ops.complex import *
 from .ops.conv import *
 from .ops.einsum import *

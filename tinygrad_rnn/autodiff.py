@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from .backend import namespace
 from .cotangent import Deferred, cast, fit, handed_out
+from .generate import picks
 from .node import Node, local
 from .op import PICK
 from .tensor import Tensor, tensor
@@ -48,6 +49,22 @@ def reachable(roots: Iterable[Node | None]) -> list[Node]:
                 if parent is not None and parent not in seen:
                     stack.append(parent)
     return sorted(seen, key=attrgetter("seq"))
+
+
+def attach(node: Node) -> tuple[Any, ...]:
+    """The saved arrays as Tensors again, tied to the nodes that they came from, so that rules record."""
+    op, attached = node.op, []
+    for slot, value in zip(op.slots, node.saved, strict=True):
+        if slot == "out":
+            value = picks(value, node) if op.many else Tensor.of(value, node)
+        elif slot in op.args:
+            parent = node.inputs[op.args.index(slot)]
+            value = value if parent is None else Tensor.of(value, parent)
+        elif slot == op.variadic:
+            pairs = zip(value, node.inputs[len(op.args) :], strict=True)
+            value = tuple(v if n is None or v is None else Tensor.of(v, n) for v, n in pairs)
+        attached.append(value)
+    return tuple(attached)
 
 
 def pull(
@@ -139,7 +156,7 @@ def pull(
                     "pass retain_graph=True to the first"
                 )
             if record:
-                saved = op.attach(node)
+                saved = attach(node)
                 frame.scope = node.scope
             rules = op.vjp if op.rest is None else op.rules(g, saved, params, len(inputs))
             deferred = op.deferred if not record else None
@@ -197,24 +214,25 @@ def push(roots: Sequence[Node | None], tangents: dict[Node, Any], *, record: boo
                 raise RuntimeError(f"jvp through `{node.op.name}`{node.place()}: a backward pass freed what it needs")
             else:
                 frame.scope = node.scope
-                t = node.op.push(arriving, node.op.attach(node) if record else node.saved, node.params)
+                t = node.op.push(arriving, attach(node) if record else node.saved, node.params)
             if t is None:
                 continue
             if not node.op.many:
                 if t.shape != node.shape:
-                    t = _stretch(t, node.shape)
+                    t = t + _zeros(t, node.shape)  # broadcasting, as the op did to its value
                 if t.dtype != node.dtype:
                     t = cast(t, node.dtype)
+            if frame.watch is not None:
+                frame.watch.tangent(node, t)
             moving[node] = t
     finally:
         frame.recording, frame.scope = before, scope_before
     return [None if root is None else moving.get(root) for root in roots]
 
 
-def _stretch(t: Any, shape: tuple[int, ...]) -> Any:
-    from .ops.shape import broadcast_to
-
-    return broadcast_to(t, shape)
+def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
+    array = like.data if type(like) is Tensor else like
+    return namespace(array).zeros(shape, array.dtype)
 
 
 def conjugate(g: Any) -> Any:
@@ -229,7 +247,21 @@ def backward(
     create_graph: bool = False,
     on_message: OnMessage | None = None,
 ) -> None:
-    """The body of ``Tensor.backward``: add the gradients of the leaves below ``output`` into their ``.grad``."""
+    """Propagate the cotangent (1 for a scalar) down the graph; add the gradients into ``.grad`` of the leaves.
+
+    The saved arrays are freed on the way unless ``retain_graph``; the structure stays and can be drawn. With
+    ``create_graph`` the gradients are recorded and can be differentiated. ``on_message(edge, contribution)`` sees what
+    each edge carries, except inside a checkpoint; a weight's may be a sum not yet computed (see ``Deferred``).
+
+    Raises RuntimeError when no gradient passes through, or an earlier pass freed what is needed; ValueError for a
+    cotangent that does not fit.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad.numpy()
+    array([2., 4.], dtype=float32)
+    """
     if not output.requires_grad:
         raise RuntimeError("backward() of a Tensor that no gradient passes through; set requires_grad=True on a leaf")
     g = seed(output, cotangent, create_graph)
@@ -251,6 +283,9 @@ def backward(
         else:
             gradient.data += target.grad.data  # ours alone, and 0-d stays an array
             target.grad = gradient
+
+
+Tensor.backward = backward  # type: ignore[assignment, method-assign]
 
 
 def seed(output: Tensor, cotangent: Any, record: bool) -> Any:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from . import tree
 from .autodiff import pull, push
+from .generate import picks
 from .node import Node, Scope, local, next_seq, recording
-from .op import CUT, Op, picks
+from .op import CUT, Op
 from .tensor import Tensor, leaf
 
 __all__ = ["checkpoint"]

@@ -11,7 +11,7 @@ from typing import Any
 from .autodiff import Edge
 from .backend import namespace
 from .cotangent import Deferred
-from .node import local
+from .node import Node, local
 from .op import Op
 from .tensor import Tensor
 
@@ -53,16 +53,23 @@ class _Anomaly:
             cause = "one of its arguments already holds NaN" if _has_nan(arguments) else "its arguments hold none"
             raise FloatingPointError(f"NaN from `{op.name}`{place}, {line}; {cause}")
 
+    def tangent(self, node: Node, t: Any) -> None:
+        """Look at what forward mode gives for a node."""
+        if _has_nan(t):
+            raise FloatingPointError(f"NaN in the tangent of `{node.op.name}`{node.place()}; {self._called(node)}")
+
+    def _called(self, node: Node) -> str:
+        return f"the op was called at {self.lines.get(node.seq, 'a line run outside anomaly mode')}"
+
     def watch(self, callback: Callable | None) -> Callable:
         """The callback for the backward driver: look at each message, then pass it on."""
 
         def check(edge: Edge, message: Any) -> None:
             if _has_nan(message.value() if isinstance(message, Deferred) else message):
                 node = edge.child
-                line = self.lines.get(node.seq, "a line run outside anomaly mode")
                 raise FloatingPointError(
                     f"NaN in the gradient that `{node.op.name}`{node.place()} sends to its argument {edge.argument}; "
-                    f"the op was called at {line}"
+                    f"{self._called(node)}"
                 )
             if callback is not None:
                 callback(edge, message)
@@ -72,7 +79,7 @@ class _Anomaly:
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Inside, the first op whose value or gradient holds a NaN raises FloatingPointError and says where it was called.
+    """Inside, the first op whose value, gradient or tangent holds a NaN raises FloatingPointError and says where.
 
     Slow: every array is looked at.
 

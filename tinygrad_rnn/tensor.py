@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backend import ARRAY_TYPES, NAMESPACES, device_of, to_device, to_host
+from .backend import ARRAY_TYPES, device_of, to_device, to_host
 from .node import Node, local, next_seq
+from .op import LEAF, NO_PARAMS
 
 __all__ = ["Tensor", "ones", "tensor", "zeros"]
 
@@ -90,29 +91,6 @@ class Tensor:
     def tolist(self) -> Any:
         return self.numpy().tolist()
 
-    def backward(
-        self, cotangent: Any = None, *, retain_graph: bool = False, create_graph: bool = False, on_message: Any = None
-    ) -> None:
-        """Propagate the cotangent (1 for a scalar) down the graph; add the gradients into ``.grad`` of the leaves.
-
-        The saved arrays are freed on the way unless ``retain_graph``; the structure stays and can be drawn.
-
-        >>> import tinygrad_rnn as tg
-        >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
-        >>> (x * x).sum().backward()
-        >>> x.grad.numpy()
-        array([2., 4.], dtype=float32)
-        """
-        from .autodiff import backward
-
-        backward(self, cotangent, retain_graph=retain_graph, create_graph=create_graph, on_message=on_message)
-
-    def to(self, device: str) -> Tensor:
-        """The Tensor on another device; a differentiable transfer. Itself when it is already there."""
-        from .ops.shape import transfer
-
-        return self if NAMESPACES[type(self.data)] and self.device == device else transfer(self, device=device)
-
     def __len__(self) -> int:
         if not self.data.shape:
             raise TypeError("len() of a 0-d Tensor")
@@ -165,9 +143,18 @@ class Tensor:
         facts += ["requires_grad=True"] * self.requires_grad
         return f"tensor({', '.join([values, *facts])})"
 
-    if TYPE_CHECKING:  # attached by ops/__init__.py; listed here for type checkers and editors
+    if TYPE_CHECKING:  # attached by autodiff.py and ops/__init__.py; listed here for type checkers and editors
         T: Tensor
         at: Any
+        def backward(
+            self,
+            cotangent: Any = None,
+            *,
+            retain_graph: bool = False,
+            create_graph: bool = False,
+            on_message: Any = None,
+        ) -> None: ...
+        def to(self, device: str) -> Tensor: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
@@ -193,8 +180,6 @@ class Tensor:
 
 def leaf(t: Tensor) -> Node:
     """A node with no parents for ``t``; it remembers the Tensor weakly, to find where ``.grad`` goes."""
-    from .op import LEAF, NO_PARAMS
-
     return Node(LEAF, NO_PARAMS, (), (weakref.ref(t),), next_seq(), local.frame.scope, t.data.shape, t.data.dtype)
 
 

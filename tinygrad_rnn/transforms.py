@@ -2,7 +2,11 @@
 
 A function's arguments are *lifted*: each floating leaf of their containers enters the graph as a fresh node. When
 someone outside differentiates too, the fresh node is tied to where the value came from, and the derivative is
-recorded in turn; so ``grad`` inside ``grad`` needs no flag. The parameters of a Module are lifted in place.
+recorded in turn; so ``grad`` inside ``grad`` needs no flag. The parameters of a Module are lifted in place: every use
+counts, also through a closure; of a Tensor only the argument itself does.
+
+One thing does need a flag: an outermost ``grad`` with respect to a leaf is not recorded, or each training step would
+pay for it. To add a gradient to a loss whose ``backward()`` follows, say ``grad(f, create_graph=True)``.
 """
 
 from __future__ import annotations

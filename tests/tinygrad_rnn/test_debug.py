@@ -37,6 +37,11 @@ def test_a_nan_in_a_deferred_weight_gradient_is_caught():
             y.backward(np.full((3, 2), np.nan))
 
 
+def test_a_nan_in_a_tangent_is_caught():
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=r"tangent of `mul`; .*test_debug\.py"):
+        tg.jvp(lambda x: tg.sqrt(x) * 0.0, (0.0,), (1.0,))
+
+
 def test_outside_nothing_is_checked():
     with tg.detect_anomaly():
         pass

@@ -136,3 +136,8 @@ def test_outputs_that_change_their_structure_are_refused():
         tg.scan(lambda c, x: (c, {next(keys): x}), tg.tensor(1.0), tg.tensor([1.0, 2.0, 3.0]))
     with pytest.raises(ValueError, match=r"xs of shapes \[\(\), \(\)\] and length=None"):
         tg.scan(lambda c, x: (c, x), tg.tensor(1.0), [1.0, 2.0])
+
+
+def test_with_lengths_a_carry_may_begin_as_a_number():
+    carry, ys = tg.scan(lambda c, x: (c + x, x), 0.0, tg.ones((3, 2)), lengths=[0, 3])
+    assert carry.tolist() == [0, 3] and ys.tolist() == [[0, 1], [0, 1], [0, 1]]

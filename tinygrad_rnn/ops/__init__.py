@@ -59,6 +59,7 @@ METHODS: dict[str, Any] = {
     "sum": reduce.sum,
     "swapaxes": shape.swapaxes,
     "take": index.take,
+    "to": shape.to,
     "transpose": lambda x, *axes: shape.transpose(x, shape.sizes(axes) or None),
     "var": reduce.var,
 }

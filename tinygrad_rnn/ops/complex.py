@@ -6,7 +6,7 @@ one partial derivative); the gradient that users see is its conjugate, ∂L/∂x
 
 from __future__ import annotations
 
-from ..op import linear, primitive
+from ..declare import linear, primitive
 from .elementwise import where
 
 __all__ = ["angle", "conj", "imag", "real"]

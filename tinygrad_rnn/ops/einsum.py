@@ -8,7 +8,8 @@ from functools import lru_cache, reduce
 from operator import add
 from typing import Any, NamedTuple
 
-from ..op import bilinear, refusal
+from ..declare import bilinear
+from ..op import refusal
 from .linalg import diagonal
 from .reduce import sum
 from .shape import broadcast_to, transpose

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..op import constant, elementwise, primitive
+from ..declare import constant, elementwise, primitive
 
 __all__ = [
     "abs",

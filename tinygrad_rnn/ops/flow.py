@@ -6,8 +6,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..declare import linear
 from ..node import Node, local, next_seq
-from ..op import CUT, NO_PARAMS, linear
+from ..op import CUT, NO_PARAMS
 from ..tensor import Tensor
 
 __all__ = ["detach", "tap"]

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import namespace
-from ..op import constant, linear, refusal
+from ..declare import constant, linear
+from ..op import refusal
 from ..tensor import Tensor
 
 __all__ = ["embedding", "one_hot", "take", "take_along_axis"]

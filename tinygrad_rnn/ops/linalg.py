@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..op import bilinear, linear
+from ..declare import bilinear, linear
 from .index import getitem
 from .reduce import sum
 from .shape import moveaxis, reshape, swapaxes

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import namespace
-from ..op import primitive, refusal
+from ..declare import primitive
+from ..op import refusal
 from ..tensor import Tensor
 from .elementwise import softplus, where
 from .index import ARRAY, check_ids, index_add, take_along_axis

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from ..op import constant, linear, primitive, refusal
+from ..declare import constant, linear, primitive
+from ..op import refusal
 from .elementwise import abs, exp, maximum, where
 from .index import take_along_axis
 from .shape import axes_of, concatenate, reshape, split, transpose

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import device_of, namespace, to_device
-from ..op import linear, refusal
+from ..declare import linear
+from ..op import refusal
 from ..tensor import Tensor
 from .elementwise import where
 from .flow import detach
@@ -56,6 +57,11 @@ def transfer(x, *, device):
     """x on another device; the gradient travels back."""
     array = x.data if type(x) is Tensor else x
     return _transfer(x, device=device, home=device_of(array))
+
+
+def to(x, device):
+    """x on another device, as ``transfer``; itself when it is already there."""
+    return x if device_of(x.data) == device else transfer(x, device=device)
 
 
 @linear("astype", lambda g: g)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..op import elementwise
+from ..declare import elementwise
 from .elementwise import exp
 
 __all__ = ["erf", "gelu"]

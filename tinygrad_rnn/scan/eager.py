@@ -36,7 +36,7 @@ def run_eager(
 ) -> tuple[Any, list[Any]]:
     """The last carry and the outputs in order of time."""
     series, structure = tree.flatten(xs)
-    series = [x if type(x) is Tensor else tensor(x) for x in series]
+    series = [_tensor(x) for x in series]
     valid, full = None, total
     if lengths is not None:
         host = check_lengths(lengths, series, total)
@@ -45,7 +45,7 @@ def run_eager(
         device = device_of(series[0].data)
         valid = [to_device(row, device) for row in mask]
         whole = to_device(mask, device)
-        series = [where(_wide(whole, x.ndim), x, 0) for x in series]
+        series = [_select(whole, x, 0) for x in series]
     columns = [unstack(x) for x in series]
     _, carry_structure = tree.flatten(init)
     carry, ys = init, [None] * total
@@ -61,15 +61,20 @@ def run_eager(
                 )
             if valid is not None and t >= full:
                 row = valid[t]
-                new = tree.map(lambda a, b, row=row: where(_wide(row, a.ndim), a, b), new, carry)
-                y = tree.map(lambda a, row=row: where(_wide(row, a.ndim), a, 0), y)
+                new = tree.map(lambda a, b, row=row: _select(row, a, b), new, carry)
+                y = tree.map(lambda a, row=row: _select(row, a, 0), y)
             carry, ys[t] = new, y
     return carry, ys
 
 
-def _wide(mask: Any, ndim: int) -> Any:
-    """The mask with axes of size 1 behind it, to select whole rows."""
-    return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
+def _tensor(x: Any) -> Tensor:
+    return x if type(x) is Tensor else tensor(x)
+
+
+def _select(mask: Any, a: Any, b: Any) -> Tensor:
+    """a in the rows where the mask (B,) or (T, B) holds, else b."""
+    a = _tensor(a)
+    return where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
 
 
 def check_lengths(lengths: Any, series: list[Tensor], total: int) -> np.ndarray:

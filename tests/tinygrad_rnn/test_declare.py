@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import op as op_module
+from tinygrad_rnn import declare
 
 
 @pytest.fixture(autouse=True)
 def a_registry_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(op_module, "REGISTRY", dict(op_module.REGISTRY))
+    monkeypatch.setattr(declare, "REGISTRY", dict(declare.REGISTRY))
 
 
 def forward(x: Any) -> Any:
@@ -44,7 +44,7 @@ def two(a: Any, b: Any) -> Any:
 def test_a_misspelt_rule_argument_fails_at_import_and_lists_the_names(declarer: Any) -> None:
     with pytest.raises(TypeError, match=r"rule of `square2` asks for `outt`; it may name .*out, x, out_shape, x_shape"):
         declarer(forward)
-    assert "square2" not in op_module.REGISTRY
+    assert "square2" not in declare.REGISTRY
 
 
 def test_parameters_and_the_tangent_are_among_the_names_that_are_listed() -> None:
@@ -103,7 +103,7 @@ def test_the_function_is_called_as_its_forward_is_written() -> None:
         return alpha * x
 
     assert (scaled.__name__, scaled.__doc__, scaled.__module__) == ("scaled", "α x.", __name__)
-    assert repr(scaled.op) == "<op scaled (elementwise)>" and op_module.REGISTRY["scaled"] is scaled.op
+    assert repr(scaled.op) == "<op scaled (elementwise)>" and declare.REGISTRY["scaled"] is scaled.op
     x = tg.tensor(3.0, requires_grad=True)
     assert [scaled(x).item(), scaled(x, alpha=5.0).item()] == [6, 15]
     assert tg.grad(lambda x: scaled(x, alpha=5.0))(x).item() == 5
