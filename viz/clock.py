@@ -1,13 +1,12 @@
 """When each value was computed, as a column of the picture: sequences that follow each other do not share columns.
 
-Every loop counts its steps from 0. Layers, directions and heads of one sequence belong into the same columns; the chunks
-of truncated BPTT, or a decoder after its encoder, continue to the right. The data flow tells which is which.
+Every loop counts its steps from 0. Layers, directions and heads of one sequence belong into the same columns; the
+chunks of truncated BPTT, or a decoder after its encoder, continue to the right. The data flow tells which is which.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,13 +31,13 @@ def set_clock(values: list[Value]) -> None:
                 (same if use.target.time == v.time else other)[pair if pair[0] < pair[1] else pair[::-1]] += 1
 
     sequence = _join(dict.fromkeys(run.values()), [pair for pair in same if same[pair] >= other[pair]])
-    length: dict[Hashable, int] = defaultdict(int)
-    before: dict[Hashable, set[Hashable]] = defaultdict(set)
+    length: dict[Run, int] = defaultdict(int)
+    before: dict[Run, set[Run]] = defaultdict(set)
     for v in run:
         here = sequence[run[v]]
         length[here] = max(length[here], (v.time or 0) + 1)
         before[here] |= {sequence[run[use.source]] for use in v.uses if use.source in run} - {here}
-    start: dict[Hashable, int] = {}
+    start: dict[Run, int] = {}
     for here in length:  # in the order in which they began
         start[here] = max((start[past] + length[past] for past in before[here] if past in start), default=0)
     for v in run:

@@ -133,14 +133,16 @@ def _write_background(graph: Any, plan: Layout, captions: Sequence[str]) -> None
     axes = dict(zip(plan.grid.times, plan.axes))
     for at, band in enumerate(plan.bands.values()):
         graph.node(f"band_{at}", label="", fillcolor=style.BAND, color=style.BAND, **_place(f"band_{at}", band))
-    for at, (_, box) in enumerate(plan.frames):
+    for at, (_, box, _) in enumerate(plan.frames):
         graph.node(f"frame_{at}", label="", fillcolor=style.PAPER, color=style.QUIET, **_place(f"frame_{at}", box))
     graph.attr("node", shape="plaintext", style="", **{"class": "text"})
     for at, (time, band) in enumerate(plan.bands.items()):
         caption = f" · {style.clip(captions[at], 12)}" if at < len(captions) else ""
         _heading(graph, f"time_{at}", f"t = {time}{caption}", axes[time], band.bottom + 12, 11)
-    for at, (name, box) in enumerate(plan.frames):
-        _text(graph, f"frame_name_{at}", name, box.left + 8, box.top - 9, 9)
+    for at, (name, box, axis) in enumerate(plan.frames):
+        width = style.text_width(name, 9) + 8
+        x = box.left + 8 if axis - box.left > width + 8 or box.right - axis < width + 8 else box.right - width
+        _text(graph, f"frame_name_{at}", name, x, box.top - 9, 9)
 
 
 def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str]) -> None:

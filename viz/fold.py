@@ -88,7 +88,7 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
     elif last.role in CELL_ROLES and last.time is not None and (last.cell or any(n.role == "state" for n in nodes)):
         label, role = last.cell or "step", "state"
     else:
-        last = named or last
+        last = named or (max(reversed(nodes), key=lambda n: math.prod(n.shape)) if last.role == "output" else last)
         label, role = last.label or NAMES.get(last.role, last.op), last.role
     ops = sum(node.ops for node in nodes if node.op != "leaf")
     if role == "other":

@@ -63,7 +63,7 @@ class Layout:
     axes: list[float] = field(default_factory=list)  # the middle of its nodes
     rows: list[tuple[float, float]] = field(default_factory=list)  # bottom and top of each row
     bands: dict[int, Box] = field(default_factory=dict)  # time step → what lies behind its column
-    frames: list[tuple[str, Box]] = field(default_factory=list)  # name and box of every cell that is drawn op by op
+    frames: list[tuple[str, Box, float]] = field(default_factory=list)  # name, box, axis of each cell drawn op by op
 
     def bus(self, node: str) -> float:
         """Height of the line that brings the parameters to the lane of this node."""
@@ -249,4 +249,4 @@ def _set_backgrounds(plan: Layout, trace: Trace) -> None:
         first, last = plan.grid.levels[level]
         left, right = plan.columns[at]
         box = Box.between(left - 8, right + 8, plan.rows[first][0] - 20, plan.rows[last][1] + 20)
-        plan.frames.append((style.cell_name(node, layers=several), box))
+        plan.frames.append((style.cell_name(node, layers=several), box, plan.axes[at]))

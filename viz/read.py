@@ -203,11 +203,15 @@ class Repeats:
                     if (a.op, a.shape) != (b.op, b.shape):
                         break
                     self.after[a], self.before[b] = b, a
+        self.first: dict[Value, Value] = {}  # the value of the first step to which this one corresponds
+        for steps in self.steps.values():
+            for step in steps.values():
+                for value in step:
+                    before = self.before.get(value)
+                    self.first[value] = value if before is None else self.first[before]
 
-    def run(self, value: Value) -> Iterator[Value]:
-        """The values that correspond to this one, in all other steps, the nearest first."""
-        for link in (self.before, self.after):
-            at = link.get(value)
-            while at is not None:
-                yield at
-                at = link.get(at)
+    def all_like(self, values: Iterable[Value]) -> set[Value]:
+        """These values and all that correspond to one of them, in whatever step."""
+        given = set(values)
+        firsts = {self.first[v] for v in given if v in self.first}
+        return given | {v for v, first in self.first.items() if first in firsts}

@@ -112,13 +112,14 @@ def _to_sum(uses: list[Use], names: dict[Value, str], nodes: list[TraceNode]) ->
 def _labels(drawn: list[Value], heard: Listener, repeats: Repeats, starts: dict[Value, Value]) -> dict[Value, str]:
     """Names of leaves as their Tensors have them, else of local variables, of this or of another step."""
     variables, labels = heard.names, {}
+    elsewhere = {repeats.first[v]: variables[v.node] for v in repeats.first if v.node in variables}
     for v in drawn:
         label = ""
         if v.is_leaf:
             tensor = v.node.saved[0]() if v.node.saved else None
             label = tensor.name if tensor is not None and tensor.name else ""
         if v.node is not None:
-            label = label or next((variables[o.node] for o in (v, *repeats.run(v)) if o.node in variables), "")
+            label = label or variables.get(v.node) or elsewhere.get(repeats.first.get(v, v), "")
         elif v not in starts:
             label = heard.name_of_array(v.array) or "x"
         labels[v] = label

@@ -96,7 +96,7 @@ def _losses(values: list[Value], repeats: Repeats) -> set[Value]:
             joined = all(u.op in JOINS or sum(use.source.node is not None for use in u.uses) == 1 for u in users)
             if joined and all(user in losses for user in users):
                 losses.add(v)
-    return losses - {v for v in losses if any(other not in losses for other in repeats.run(v))}
+    return losses - repeats.all_like(v for v in repeats.first if v not in losses)
 
 
 def _initial_states(values: list[Value], repeats: Repeats, losses: set[Value]) -> dict[Value, Value]:
@@ -140,7 +140,7 @@ def _carried(values: list[Value], repeats: Repeats, losses: set[Value]) -> set[V
         if v.time is not None and v.node is not None and v not in losses
         if any(use.target.time not in (None, v.time) and use.target not in losses for use in v.used_by)
     }
-    return carried | {other for v in carried for other in repeats.run(v)}
+    return repeats.all_like(carried)
 
 
 class _Flow:

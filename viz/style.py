@@ -180,10 +180,11 @@ def layer_text(node: TraceNode) -> str:
 def title(trace: Trace) -> str:
     """What the picture shows, in words."""
     cells = list(dict.fromkeys(node.cell for node in trace.nodes if node.cell))
-    layers = {node.layer for node in trace.nodes if node.cell}
+    layers = list(dict.fromkeys(node.layer for node in trace.nodes if node.cell))
     both = ", both directions" if len({node.direction for node in trace.nodes if node.cell}) > 1 else ""
     what = " + ".join(cells[:3]) + " …" * (len(cells) > 3) if cells else "A recurrent loop"
-    several = f", {len(layers)} layers" if len(layers) > 1 else ""
+    named = ", ".join(layer for layer in layers if isinstance(layer, str))
+    several = f", {named or f'{len(layers)} layers'}" if len(layers) > 1 else ""
     steps = len(trace.steps)
     if not steps:
         return "Every op" if trace.level == "op" else "A computation"

@@ -287,7 +287,8 @@ def test_a_decoder_stands_right_of_its_encoder() -> None:
     assert lanes == {("encoder", t) for t in range(T)} | {("decoder", T + t) for t in range(3)}
     folded = fold_cells(trace)
     node = {n.id: n for n in folded.nodes}
-    handed = [e.message for e in folded.edges if (node[e.source].layer, node[e.target].layer) == ("encoder", "decoder")]
+    layers = [(node[e.source].layer, node[e.target].layer, e.message) for e in folded.edges]
+    handed = [message for one, other, message in layers if (one, other) == ("encoder", "decoder")]
     assert len(handed) == 1 and handed[0] > 0  # the one message from the decoder to the encoder
 
 
