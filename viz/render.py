@@ -87,7 +87,8 @@ def _by_program(dot: str, format: str) -> bytes | None:
     if done.returncode:
         raise ValueError(f"{program} could not draw this graph (exit {done.returncode}): {said}")
     if said:
-        warnings.warn(f"{program}: {said}", stacklevel=4)
+        hint = " (.svg and .pdf have no such limit)" if "too large" in said else ""
+        warnings.warn(f"{program}: {said}{hint}", stacklevel=4)
     return done.stdout
 
 
