@@ -394,7 +394,10 @@ def test_a_complex_cotangent_gives_the_messages_of_backward() -> None:
     np.testing.assert_allclose(sum(e.value for e in trace.edges), z.grad.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("what", [lambda: 3.0, lambda: tg.tensor(1.0), 5, tg.tensor(2.0)], ids=["number", "constant", "int", "Tensor"])
+WITHOUT_GRADIENT = {"number": lambda: 3.0, "constant": lambda: tg.tensor(1.0), "int": 5, "Tensor": tg.tensor(2.0)}
+
+
+@pytest.mark.parametrize("what", WITHOUT_GRADIENT.values(), ids=WITHOUT_GRADIENT)
 def test_what_has_no_gradient_is_refused(what: Any) -> None:
     with pytest.raises(TypeError, match="needs a Tensor that gradients pass through"):
         viz.trace(what)
