@@ -208,11 +208,12 @@ def test_stacked_and_bidirectional_keras_weights_follow_each_other(name: str) ->
     np.testing.assert_allclose(ours(xs)[0].numpy(), ys, rtol=0, atol=1e-13)
 
 
+@pytest.mark.filterwarnings("ignore")  # Keras warns about itself
 @pytest.mark.parametrize("name", KERAS)
 def test_the_transcription_of_keras_is_keras(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="Keras runs on torch here")
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    keras = pytest.importorskip("keras", reason="Keras itself; pip install keras")
+    keras = pytest.importorskip("keras", reason="Keras itself; the oracle extra is not installed")
     kinds = {"ElmanRNN": ("SimpleRNN", {}), "LSTM": ("LSTM", {}), "GRU": ("GRU", {"reset_after": False})}
     kind, options = kinds.get(name, ("GRU", {}))
     layer = getattr(keras.layers, kind)(H, return_sequences=True, **options)
