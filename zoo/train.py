@@ -189,7 +189,7 @@ def draw(task: Task, run: Run) -> dict[str, str]:
         warnings.simplefilter("always")
         for level, (name, caption) in PICTURES.items():
             if level in task.levels:
-                path = viz.unroll(trace, level=level).save(run.folder / name)
+                path = viz.unroll(trace, level=level, captions=task.captions()).save(run.folder / name)
                 if path.suffix == ".svg":
                     drawn[caption] = path.read_text(encoding="utf-8")
     for remark in remarks:  # without Graphviz a .dot file is written and viz says what to install

@@ -15,6 +15,8 @@ from zoo.tasks import ngram, text
 from zoo.tasks.task import Batch, Metric, Score, Task
 from zoo.topology import RNN, Stacked
 
+EXAMPLE = 4  # characters in the picture of the unrolled graph
+BLANKS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 STREAMS, WARM_UP = 64, 128  # held-out text is read in 64 places at once, each after 128 characters of context
 
 
@@ -146,8 +148,11 @@ class CharLM(Task):
         )  # fmt: skip
         return "What it writes (temperature 0.7)", written
 
+    def captions(self) -> list[str]:
+        return [BLANKS.get(c, c) for c in self.vocabulary.decode(self.held_out[:EXAMPLE])]
+
     def example(self) -> tg.Tensor:
-        ids = self.held_out[:5]
+        ids = self.held_out[: EXAMPLE + 1]
         inputs, targets = (tg.tensor(x[:, None], device=self.device) for x in (ids[:-1], ids[1:]))
         self.model.eval()
         return self._loss(self.model.begin(1, device=self.device), (inputs, targets))[0]

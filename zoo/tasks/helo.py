@@ -86,6 +86,9 @@ class Helo(Task):
     def sample(self) -> tuple[str, str]:
         return "What it predicts", predictions(self.model, INPUT, device=self.device)
 
+    def captions(self) -> list[str]:
+        return list(INPUT)
+
     def example(self) -> tg.Tensor:
         """The letters' losses, each at its own step, and their sum: what a picture of the training shows best."""
         model, loss = self.model, tg.tensor(0.0, device=self.device)

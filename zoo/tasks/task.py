@@ -113,6 +113,10 @@ class Task(ABC):
     def example(self) -> Tensor:
         """The loss of a few steps with a batch of one: small enough to draw with all its messages."""
 
+    def captions(self) -> list[str]:
+        """What each step of the example reads, to be written under it; nothing unless a task says."""
+        return []
+
     @classmethod
     @abstractmethod
     def generate(
