@@ -8,7 +8,6 @@ tensor([0.42  , 0.0707])
 """
 
 from . import bptt, io, nn, ops, optim, random, tree
-from .backend import from_dlpack
 from .checkpoint import checkpoint
 from .debug import detect_anomaly
 from .declare import bilinear, constant, elementwise, linear, primitive
@@ -27,6 +26,6 @@ from .ops.reduce import *
 from .ops.shape import *
 from .ops.special import *
 from .scan import scan
-from .tensor import Tensor, ones, tensor, zeros
+from .tensor import Tensor, from_dlpack, ones, tensor, zeros
 from .testing import gradcheck
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

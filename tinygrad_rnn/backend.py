@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Backend", "available", "device_of", "from_dlpack", "namespace", "register", "to_device", "to_host"]
+__all__ = [
+    "Backend",
+    "available",
+    "device_of",
+    "from_dlpack",
+    "is_array",
+    "namespace",
+    "register",
+    "to_device",
+    "to_host",
+]
 
 Array = Any  # a NumPy, CuPy or other registered array
 
@@ -38,8 +48,8 @@ class _Namespaces(dict):
     """type → namespace; an unknown array type is looked up once, on first sight."""
 
     def __missing__(self, kind: type) -> ModuleType:
-        if kind.__module__.partition(".")[0] == "cupy":
-            return _load_cuda().module
+        if _known(kind):
+            return self[kind]
         if issubclass(kind, np.ndarray):
             return np
         raise TypeError(f"expected an array or a Tensor, got {kind.__name__}; wrap it: tg.tensor(value)")
@@ -68,6 +78,18 @@ def register(
 
 
 register("cpu", np, np.ndarray, lambda array: array, lambda array, index: array)
+
+
+def _known(kind: type) -> bool:
+    """Whether arrays of this type are known; CuPy's become so on first sight."""
+    if kind not in ARRAY_TYPES and kind.__module__.partition(".")[0] == "cupy":
+        _load_cuda()
+    return kind in ARRAY_TYPES
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is an array that a Tensor can hold."""
+    return _known(type(value))
 
 
 def _load_cuda() -> Backend:

@@ -5,16 +5,18 @@ The operators and methods are the ops themselves, attached in ops/__init__.py.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backend import ARRAY_TYPES, device_of, to_device, to_host
+from . import backend
+from .backend import device_of, is_array, to_device, to_host
 from .node import Node, local, next_seq
 from .op import LEAF, NO_PARAMS
 
-__all__ = ["Tensor", "ones", "tensor", "zeros"]
+__all__ = ["Tensor", "from_dlpack", "ones", "tensor", "zeros"]
 
 _INEXACT = "fc"
 
@@ -38,6 +40,8 @@ class Tensor:
     name: str | None
 
     def __init__(self, data: Any, *, requires_grad: bool = False, name: str | None = None) -> None:
+        if not is_array(data):
+            raise TypeError(f"Tensor() wraps an array, not {type(data).__name__}; make one: tg.tensor(value)")
         self.data, self.node, self.grad, self.name = data, None, None, name
         if requires_grad:
             self.requires_grad = True
@@ -106,7 +110,7 @@ class Tensor:
         return int(self.data)
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return operator.index(self.item())
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         if self.requires_grad:
@@ -128,13 +132,16 @@ class Tensor:
         raise TypeError("Tensors are not written in place; use y = x.at[index].set(value), or .add(value)")
 
     def __reduce__(self) -> tuple:
-        if not self.is_leaf:
-            raise TypeError("only leaves can be copied or pickled; use tg.detach(x) for the values alone")
+        self._must_be_leaf()
         return _rebuild, (to_host(self.data), self.device, self.requires_grad, self.name)
 
     def __deepcopy__(self, memo: dict) -> Tensor:
-        self.__reduce__()  # refuses what is not a leaf
-        return Tensor(self.data.copy(), requires_grad=self.requires_grad, name=self.name)
+        self._must_be_leaf()
+        return tensor(self.data.copy(), requires_grad=self.requires_grad, name=self.name)
+
+    def _must_be_leaf(self) -> None:
+        if not self.is_leaf:
+            raise TypeError("only leaves can be copied or pickled; use tg.detach(x) for the values alone")
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), prefix="tensor(", separator=", ", threshold=64, precision=4)
@@ -200,7 +207,7 @@ def tensor(
     """
     if type(data) is Tensor:
         data = data.data
-    if type(data) not in ARRAY_TYPES:
+    if not is_array(data):
         array = np.asarray(data)
         if not isinstance(data, np.ndarray | np.generic) and dtype is None and array.dtype.kind in _INEXACT:
             array = array.astype(np.float32 if array.dtype.kind == "f" else np.complex64)
@@ -230,3 +237,13 @@ def ones(shape: Any, *, dtype: Any = "float32", device: str = "cpu", requires_gr
     tensor([[1., 1.]])
     """
     return Tensor(to_device(np.ones(shape, dtype), device), requires_grad=requires_grad)
+
+
+def from_dlpack(value: Any) -> Tensor:
+    """A Tensor that shares memory with any array that speaks DLPack: torch's, JAX's, CuPy's, NumPy's.
+
+    >>> import numpy as np
+    >>> from_dlpack(np.ones(2, "float32"))
+    tensor([1., 1.])
+    """
+    return Tensor(backend.from_dlpack(value))

@@ -1,6 +1,10 @@
 """Devices: what is known, what is there, and what is said when it is not."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +25,13 @@ def test_cuda_without_cupy_says_what_to_install():
     with pytest.raises(RuntimeError, match=r"needs CuPy.*pip install 'tinygrad-rnn\[cuda13\]'.*device='cpu'"):
         tg.tensor([1.0], device="cuda")
     assert not backend.available("cuda")
+
+
+def test_an_array_of_cupys_is_known_at_first_sight(tmp_path):
+    (tmp_path / "cupy.py").write_text("import numpy\nclass ndarray:\n    dtype = numpy.dtype('f4')\nasnumpy = None\n")
+    code = "import cupy, tinygrad_rnn as tg; x = cupy.ndarray(); assert tg.tensor(x).data is tg.Tensor(x).data is x"
+    paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(backend.__file__).parents[1])])}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cpu:1", "cuda:x", ""])

@@ -55,7 +55,7 @@ def test_dlpack_shares_memory_both_ways():
     assert x.tolist() == [7, 1, 2]
     back = tg.from_dlpack(theirs)
     theirs[1] = 8
-    assert back.tolist() == [7, 8, 2]
+    assert type(back) is tg.Tensor and back.tolist() == [7, 8, 2]
 
 
 def test_moving_to_a_device_is_differentiable_and_back_again(device):
@@ -79,6 +79,11 @@ def test_numpy_numbers_have_the_weight_that_numpy_gives_them():
     x = np.ones(2, "float32")
     for number in (2.0, np.float32(2), np.float64(2)):
         assert (number * tg.tensor(x)).dtype == (tg.tensor(x) * number).dtype == (number * x).dtype
+
+
+def test_a_whole_number_counts_and_indexes_on_every_device(device):
+    n = tg.tensor(2, device=device)
+    assert list(range(n)) == [0, 1] and "abc"[n] == "c"
 
 
 def test_integers_and_booleans_pass_no_gradient():
@@ -113,6 +118,8 @@ def test_leaves_copy_and_pickle():
         (lambda x: x.to("tpu"), ValueError, "unknown device 'tpu'; known: cpu"),
         (lambda x: setattr(x * 2, "requires_grad", False), ValueError, r"tg\.detach"),
         (lambda x: tg.tanh([1, 2]), TypeError, r"wrap it: tg\.tensor"),
+        (lambda x: tg.Tensor([1.0]), TypeError, r"wraps an array, not list; make one: tg\.tensor"),
+        (lambda x: range(tg.tensor(1.5)), TypeError, "'float' object cannot be interpreted as an integer"),
     ],
 )
 def test_misuse_is_explained(call, kind, message):
