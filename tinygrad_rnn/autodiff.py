@@ -281,8 +281,8 @@ def backward(
         elif create_graph:
             target.grad = target.grad + gradient
         else:
-            gradient.data += target.grad.data  # ours alone, and 0-d stays an array
-            target.grad = gradient
+            total = gradient.data + target.grad.data  # not in place: a callback may hold the message that this one was
+            target.grad = Tensor.of(handed_out(total, given), None)
 
 
 Tensor.backward = backward  # type: ignore[assignment, method-assign]

@@ -90,6 +90,15 @@ def test_ten_thousand_steps_need_no_recursion():
     del h  # the chain of nodes dies without recursion too
 
 
+def test_what_a_callback_saw_stays_as_it_was_when_gradients_add_up():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+    for _ in range(3):
+        (tg.tap(x, seen.append) * 3.0).sum().backward(on_message=lambda edge, message: seen.append(message))
+    assert x.grad.tolist() == [9, 9]
+    assert all(set(np.asarray(message).tolist()) <= {1.0, 3.0} for message in seen)
+
+
 def test_a_graph_dies_by_refcount():
     _, _, loss = plain_rnn()
     gc.collect()
