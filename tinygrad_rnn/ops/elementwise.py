@@ -158,7 +158,7 @@ def tanh(xp, x):
 
 @elementwise("sigmoid", lambda out: out * (1 - out))
 def sigmoid(xp, x):
-    """1 / (1 + e⁻ˣ), computed as ½ tanh(x/2) + ½, which never overflows."""
+    """1 / (1 + e⁻ˣ), computed as ½ tanh(x/2) + ½, which never overflows; its logarithm is −softplus(−x)."""
     y = xp.tanh(0.5 * x)
     y *= 0.5
     y += 0.5
@@ -264,9 +264,13 @@ def _inside(g, x, min, max):
 
 
 @primitive("clip", _inside, jvp=lambda t, x, min, max: _inside(t, x, min, max))
-def clip(xp, x, *, min=None, max=None):
-    """x held between two numbers; either may be None."""
+def _clip(xp, x, *, min, max):
     return xp.clip(x, min, max)
+
+
+def clip(x, min=None, max=None):
+    """x held between two numbers; either may be None."""
+    return _clip(x, min=min, max=max)
 
 
 @primitive(

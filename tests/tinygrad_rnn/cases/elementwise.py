@@ -101,6 +101,7 @@ CASES = [
     _case("maximum", apart),
     _case("minimum", apart),
     _case("clip", uniform(-0.9, 0.9, X), lambda x: torch.clip(x, -1, 1), "inside", min=-1, max=1),
+    Case("clip", lambda x: x.clip(-0.5, 0.5), uniform(-0.4, 0.4, X), lambda x: x.clip(-0.5, 0.5), "method"),
     _case("clip", away_from_zero(X), lambda x: torch.clip(x, -0.1, 0.1), "outside", min=-0.1, max=0.1),
     _case("clip", away_from_zero(X), lambda x: torch.clip(x, min=0.0), "below", min=0.0),
     _case("clip", away_from_zero(X), lambda x: torch.clip(x, max=0.0), "above", max=0.0),
