@@ -21,7 +21,7 @@ from .cotangent import Deferred, cast, fit, handed_out
 from .generate import picks
 from .node import Node, local
 from .op import PICK
-from .tensor import Tensor, tensor
+from .tensor import Tensor, tensor, zeros_beside
 
 __all__ = ["Edge", "backward", "pull", "push", "reachable"]
 
@@ -219,7 +219,7 @@ def push(roots: Sequence[Node | None], tangents: dict[Node, Any], *, record: boo
                 continue
             if not node.op.many:
                 if t.shape != node.shape:
-                    t = t + _zeros(t, node.shape)  # broadcasting, as the op did to its value
+                    t = t + zeros_beside(t, node.shape)  # broadcasting, as the op did to its value
                 if t.dtype != node.dtype:
                     t = cast(t, node.dtype)
             if frame.watch is not None:
@@ -228,11 +228,6 @@ def push(roots: Sequence[Node | None], tangents: dict[Node, Any], *, record: boo
     finally:
         frame.recording, frame.scope = before, scope_before
     return [None if root is None else moving.get(root) for root in roots]
-
-
-def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
-    array = like.data if type(like) is Tensor else like
-    return namespace(array).zeros(shape, array.dtype)
 
 
 def conjugate(g: Any) -> Any:

@@ -11,7 +11,7 @@ from .autodiff import pull, push
 from .generate import picks
 from .node import Node, Scope, local, next_seq, recording
 from .op import CUT, Op
-from .tensor import Tensor, leaf
+from .tensor import Tensor, array_of, leaf
 
 __all__ = ["checkpoint"]
 
@@ -65,7 +65,7 @@ def _lifted(value: Any) -> Tensor:
     if _tracked(value):
         with recording(True):
             return alias(value)
-    t = Tensor.of(value.data if type(value) is Tensor else value, None)
+    t = Tensor.of(array_of(value), None)
     t.node = leaf(t)
     return t
 

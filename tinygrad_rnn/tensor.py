@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend
-from .backend import device_of, is_array, to_device, to_host
+from .backend import device_of, is_array, namespace, to_device, to_host
 from .node import Node, local, next_seq
 from .op import LEAF, NO_PARAMS
 
@@ -183,6 +183,29 @@ class Tensor:
         def __gt__(self, other: Any) -> Tensor: ...
         def __ge__(self, other: Any) -> Tensor: ...
         def __getattr__(self, name: str) -> Any: ...
+
+
+def array_of(x: Any) -> Any:
+    """The array in a Tensor; anything else as it is."""
+    return x.data if type(x) is Tensor else x
+
+
+def zeros_beside(x: Any, shape: Any) -> Any:
+    """An array of zeros with the dtype of x and where x is."""
+    array = array_of(x)
+    return namespace(array).zeros(shape, array.dtype)
+
+
+def array_beside(x: Any, value: Any) -> Any:
+    """Numbers and lists as an array beside x: of its dtype, unless that would cut a fraction or an imaginary part off.
+
+    Arrays and Tensors are passed on.
+    """
+    if hasattr(value, "dtype"):
+        return value
+    array = np.asarray(value)
+    same = np.can_cast(array.dtype, x.dtype, "same_kind")
+    return namespace(array_of(x)).asarray(array, dtype=x.dtype if same else array.dtype)
 
 
 def leaf(t: Tensor) -> Node:

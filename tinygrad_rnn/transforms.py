@@ -16,10 +16,9 @@ from typing import Any
 
 from . import tree
 from .autodiff import OnMessage, conjugate, pull, push, reachable, seed
-from .backend import namespace
 from .cotangent import cast, handed_out
 from .node import Node, local, recording
-from .tensor import Tensor, leaf, tensor
+from .tensor import Tensor, leaf, tensor, zeros_beside
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -100,7 +99,7 @@ class _Trace:
             if p is None:
                 gradients.append(None)
             elif p.node not in found:
-                gradients.append(Tensor.of(_zeros_like(p), None))
+                gradients.append(Tensor.of(zeros_beside(p, p.shape), None))
             else:
                 g = conjugate(found[p.node])
                 gradients.append(g if record else Tensor.of(handed_out(g, taken), None))
@@ -126,7 +125,7 @@ class _Trace:
         results = []
         for o, t in zip(self.outputs, push(self.roots, moving, record=record), strict=True):
             if t is None:
-                t = _zeros_like(o)
+                t = zeros_beside(o, o.shape)
             results.append(t if type(t) is Tensor else Tensor.of(handed_out(t, taken), None))
         return tree.unflatten(self.out_structure, results)
 
@@ -181,10 +180,6 @@ def _lift(value: Any, linked: bool) -> Any:
 def _check_tuple(name: str, primals: Any, tangents: Any) -> None:
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise TypeError(f"{name} takes a tuple of arguments and one of tangents: {name}(f, (x,), (v,))")
-
-
-def _zeros_like(t: Tensor) -> Any:
-    return namespace(t.data).zeros(t.shape, t.dtype)
 
 
 def _chosen(argnums: int | Sequence[int]) -> tuple[int, ...]:
@@ -317,12 +312,12 @@ def jacobian(f: Callable, argnum: int = 0) -> Callable[..., Tensor]:
         out = trace.outputs[0]
         rows = []
         for i in range(out.size):
-            unit = namespace(out.data).zeros(out.size, out.dtype)
+            unit = zeros_beside(out, out.size)
             unit[i] = 1
             rows.append(trace.pullback(Tensor.of(unit.reshape(out.shape), None))[0])
         shape = rows[0].shape if rows else tensor(args[argnum]).shape
         if not rows:
-            return Tensor.of(namespace(out.data).zeros(out.shape + shape, out.dtype), None)
+            return Tensor.of(zeros_beside(out, out.shape + shape), None)
         return reshape(stack(rows), (*out.shape, *shape))
 
     return run

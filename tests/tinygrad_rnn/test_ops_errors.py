@@ -49,6 +49,8 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tg.roll(X, 1, 2), ValueError, "roll: (4, 3) float32; axis 2 is out of bounds for array of dimension 2"),
     (lambda: tg.repeat(X, 2, 2), ValueError, "repeat: (4, 3) float32; axis 2 is out of bounds for array of dimension"),
     (lambda: tg.moveaxis(X, 0, (0, 1)), ValueError, "moveaxis: (4, 3) float32; 0 to (0, 1): as many places as axes"),
+    (lambda: tg.split(X, 0), ValueError, "split: (4, 3) float32; axis -1 has 3 entries, not a multiple of 0"),
+    (lambda: tg.topk(X, 1, 2), ValueError, "topk: (4, 3) float32; axis 2 is out of bounds for array of dimension 2"),
     (lambda: tg.einsum("ij,jk", X, X), ValueError,
      "einsum 'ij,jk': (4, 3) float32, (4, 3) float32; index 'j' has sizes 3 and 4"),
     (lambda: tg.einsum("ij,jk->ik", X), ValueError, "einsum 'ij,jk->ik': (4, 3) float32; 2 terms for 1 operands"),
@@ -78,9 +80,9 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tg.cross_entropy(Z, T, reduction="avg"), ValueError, "reduction 'avg' is not 'mean', 'sum' or 'none'"),
     (lambda: tg.cross_entropy(Z, T, mask=[True] * 3), ValueError,
      "the mask is bool (3,); it must be boolean, of the leading axes of (2,)"),
-    (lambda: tg.cross_entropy(Z, T, mask=[1.0, 0.0]), ValueError, "the mask is float64 (2,); it must be boolean"),
+    (lambda: tg.cross_entropy(Z, T, mask=[1.0, 0.0]), ValueError, "the mask is float32 (2,); it must be boolean"),
     (lambda: tg.mse(Z, Z[0]), ValueError, "mse: (2, 3) float32, (3,) float32; the two must have the same shape"),
-    (lambda: tg.bce_with_logits(Z, 1.0), ValueError, "bce_with_logits: (2, 3) float32, () float64; the two must have"),
+    (lambda: tg.bce_with_logits(Z, 1.0), ValueError, "bce_with_logits: (2, 3) float32, () float32; the two must have"),
 ]  # fmt: skip
 
 

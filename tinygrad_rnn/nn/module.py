@@ -17,7 +17,7 @@ from ..backend import to_device, to_host
 from ..node import scope
 from ..op import LEAF
 from ..ops.shape import alias
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, array_of, tensor
 
 __all__ = ["Module", "parameter"]
 
@@ -102,7 +102,7 @@ class Module:
         Raises one ValueError that lists every path that is missing, unknown or does not fit; then nothing is changed.
         """
         own = self._tensors()
-        given = {path: to_host(value.data if type(value) is Tensor else value) for path, value in state.items()}
+        given = {path: to_host(array_of(value)) for path, value in state.items()}
         missing = [path for path in own if path not in given]
         problems = [f"missing: {path} {own[path].shape}" for path in missing]
         for path, value in given.items():

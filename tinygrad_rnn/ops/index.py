@@ -21,7 +21,7 @@ import numpy as np
 from ..backend import namespace
 from ..declare import constant, linear
 from ..op import refusal
-from ..tensor import Tensor
+from ..tensor import Tensor, array_beside, array_of, zeros_beside
 
 __all__ = ["embedding", "one_hot", "take", "take_along_axis"]
 
@@ -52,7 +52,7 @@ def _encode(x: Any, index: Any) -> tuple[tuple, list[Any]]:
         elif part is not None and part is not Ellipsis:
             if not hasattr(part, "dtype"):
                 array = np.asarray(part)
-                part = namespace(x.data if type(x) is Tensor else x).asarray(array if array.size else array.astype(int))
+                part = namespace(array_of(x)).asarray(array if array.size else array.astype(int))
             arrays.append(part)
             part = ARRAY
         parts.append(part)
@@ -215,14 +215,14 @@ def take_along_axis(x, indices, axis=-1):
         raise refusal("take_along_axis", f"axis {axis} is out of bounds for array of dimension {n}", [x, indices])
     if len(indices.shape) != n:
         raise refusal("take_along_axis", f"the indices need {n} axes, as many as x has", [x, indices])
-    xp = namespace(x.data if type(x) is Tensor else x)
+    xp = namespace(array_of(x))
     grid = [xp.arange(size).reshape(-1, *[1] * (n - 1 - a)) for a, size in enumerate(x.shape)]
     grid[axis] = indices
     return gather(x, *grid, index=(ARRAY,) * n)
 
 
 def _to_the_rest(g, arrays, index):
-    return _index_set(g, namespace(g.data if type(g) is Tensor else g).zeros((), g.dtype), *arrays, index=index)
+    return _index_set(g, zeros_beside(g, ()), *arrays, index=index)
 
 
 @linear("index_set", _to_the_rest, lambda g, arrays, index: _read(g, arrays, index))
@@ -263,7 +263,7 @@ class At:
         >>> tg.tensor([1.0, 2.0, 3.0]).at[1:].set(0.0)
         tensor([1., 0., 0.])
         """
-        return _index_set(self.x, self._array(v), *self.arrays, index=self.index)
+        return _index_set(self.x, array_beside(self.x, v), *self.arrays, index=self.index)
 
     def add(self, v: Any) -> Tensor:
         """x with v, broadcast, added at these places, as often as they are named.
@@ -272,15 +272,7 @@ class At:
         >>> tg.tensor([1.0, 2.0]).at[[0, 0]].add(1.0)
         tensor([3., 2.])
         """
-        return index_add(self.x, self._array(v), *self.arrays, index=self.index)
-
-    def _array(self, v: Any) -> Any:
-        """Numbers and lists as arrays: of the dtype of x, unless that would cut off a fraction or an imaginary part."""
-        if hasattr(v, "dtype"):
-            return v
-        v = np.asarray(v)
-        same = np.can_cast(v.dtype, self.x.dtype, "same_kind")
-        return namespace(self.x.data).asarray(v, dtype=self.x.dtype if same else v.dtype)
+        return index_add(self.x, array_beside(self.x, v), *self.arrays, index=self.index)
 
 
 def check_ids(ids: Any, size: int, what: str, way_out: str = "") -> None:

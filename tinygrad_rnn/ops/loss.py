@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..backend import namespace
 from ..declare import primitive
 from ..op import refusal
-from ..tensor import Tensor
+from ..tensor import array_beside, array_of
 from .elementwise import softplus, where
 from .index import ARRAY, check_ids, index_add, take_along_axis
 from .reduce import log_softmax, mean, softmax, sum
@@ -22,20 +24,18 @@ __all__ = ["bce_with_logits", "cross_entropy", "mse"]
 # mypy: disable-error-code="no-untyped-def"
 
 
-def _array(x: Any) -> Any:
-    return x.data if type(x) is Tensor else x
-
-
-def _like(x: Any, y: Any) -> Any:
-    """y as an array or Tensor, where it is a list or a number; on the device of x."""
-    return y if hasattr(y, "dtype") else namespace(_array(x)).asarray(y)
+def _listed(x: Any, targets: Any) -> Any:
+    """Class ids, a mask or distributions as an array where x is, if they are a list."""
+    if hasattr(targets, "dtype") or np.asarray(targets).dtype.kind == "f":
+        return array_beside(x, targets)
+    return namespace(array_of(x)).asarray(targets)
 
 
 def _mask(op: str, mask: Any, losses: tuple[int, ...], values: list[Any]) -> Any:
     """The mask with an axis of size 1 for each axis of the losses that it does not have."""
     if mask is None:
         return None
-    mask = _array(_like(values[0], mask))
+    mask = array_of(_listed(values[0], mask))
     if mask.dtype != bool or mask.shape != losses[: mask.ndim]:
         cause = f"the mask is {mask.dtype} {mask.shape}; it must be boolean, of the leading axes of {losses}"
         raise refusal(op, cause, values)
@@ -51,7 +51,7 @@ def _reduced(op: str, loss: Any, mask: Any, reduction: str) -> Any:
         return sum(loss)
     if reduction != "mean":
         raise refusal(op, f"reduction {reduction!r} is not 'mean', 'sum' or 'none'", [loss])
-    size = _array(loss).size
+    size = array_of(loss).size
     if mask is None:
         return sum(loss) / max(size, 1)
     counted = mask.sum() * (size // max(mask.size, 1))
@@ -101,7 +101,7 @@ def cross_entropy(
     >>> tg.cross_entropy(tg.tensor([[0.0, 0.0], [5.0, 0.0]]), tg.tensor([1, 0]))
     tensor(0.3499)
     """
-    targets = _like(logits, targets)
+    targets = _listed(logits, targets)
     values = [logits, targets]
     n = len(logits.shape)
     if not n or not -n <= axis < n:
@@ -119,7 +119,7 @@ def cross_entropy(
         raise refusal("cross_entropy", cause, values)
     mask = _mask("cross_entropy", mask, rows, values)
     if by_class:
-        targets = _array(targets)
+        targets = array_of(targets)
         if ignore_index is not None:
             counts = targets != ignore_index
             mask = counts if mask is None else counts & mask
@@ -137,10 +137,10 @@ def cross_entropy(
 
 
 def _of_equal_shapes(op: str, x: Any, targets: Any) -> Any:
-    targets = _like(x, targets)
+    targets = array_beside(x, targets)
     if tuple(targets.shape) != tuple(x.shape):
         raise refusal(op, "the two must have the same shape", [x, targets])
-    return targets
+    return targets if targets.dtype.kind in "fc" else targets.astype(x.dtype)  # 0 and 1 do not make float32 float64
 
 
 def mse(predictions, targets, *, mask=None, reduction="mean"):
@@ -173,5 +173,5 @@ def bce_with_logits(logits, targets, *, mask=None, pos_weight=None, reduction="m
         logits, targets = where(mask, logits, 0.0), where(mask, targets, 0.0)
     positive = targets * softplus(-logits)
     if pos_weight is not None:
-        positive = positive * pos_weight
+        positive = positive * array_beside(positive, pos_weight)
     return _reduced("bce_with_logits", positive + (1 - targets) * softplus(logits), mask, reduction)

@@ -323,7 +323,7 @@ def topk(x, k, axis=-1):
     >>> topk(tg.tensor([1.0, 3.0, 2.0]), 2)
     (tensor([3., 2.]), tensor([1, 2], dtype=int64))
     """
-    size = x.shape[axis]
+    size = x.shape[axes_of("topk", x, axis)[0]]
     if not 0 <= k <= size:
         raise refusal("topk", f"k = {k}, but axis {axis} has {size} entries", [x])
     indices, _ = split(argsort(x, axis, descending=True), (k,), axis=axis)

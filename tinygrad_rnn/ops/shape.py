@@ -11,7 +11,7 @@ import numpy as np
 from ..backend import device_of, namespace, to_device
 from ..declare import linear
 from ..op import refusal
-from ..tensor import Tensor
+from ..tensor import array_of, zeros_beside
 from .elementwise import where
 from .flow import detach
 from .index import getitem, take
@@ -55,8 +55,7 @@ def _transfer(x, *, device, home):
 
 def transfer(x, *, device):
     """x on another device; the gradient travels back."""
-    array = x.data if type(x) is Tensor else x
-    return _transfer(x, device=device, home=device_of(array))
+    return _transfer(x, device=device, home=device_of(array_of(x)))
 
 
 def to(x, device):
@@ -188,9 +187,7 @@ def stack(xs, axis=0):
 def _filled(g: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:
     """Cotangents of several outputs, zeros where an output was not used."""
     like = next(c for c in g if c is not None)
-    array = like.data if type(like) is Tensor else like
-    xp = namespace(array)
-    return [xp.zeros(s, array.dtype) if c is None else c for c, s in zip(g, shapes, strict=True)]
+    return [zeros_beside(like, s) if c is None else c for c, s in zip(g, shapes, strict=True)]
 
 
 @linear("split", lambda g, out_shape, axis: concatenate(_filled(g, out_shape), axis=axis), many=True)
@@ -207,7 +204,7 @@ def split(x, parts, axis=-1):
     """
     if isinstance(parts, int):
         size = x.shape[axes_of("split", x, axis)[0]]
-        if size % parts:
+        if parts < 1 or size % parts:
             raise refusal("split", f"axis {axis} has {size} entries, not a multiple of {parts}", [x])
         parts = range(size // parts, size, size // parts) if size else [0] * (parts - 1)
     return _split(x, cuts=tuple(parts), axis=axis)
@@ -253,8 +250,7 @@ def pad(x, pad_width, *, constant_values=0.0):
     widths = tuple((before, after) for before, after in pairs)
     out = _pad(x, widths=widths)
     if constant_values:
-        array = x.data if type(x) is Tensor else x
-        out = where(_pad(namespace(array).ones(x.shape, bool), widths=widths), out, constant_values)
+        out = where(_pad(namespace(array_of(x)).ones(x.shape, bool), widths=widths), out, constant_values)
     return out
 
 

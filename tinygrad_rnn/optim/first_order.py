@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import tree
 from ..backend import device_of, namespace, to_device, to_host
-from ..tensor import Tensor
+from ..tensor import Tensor, array_of
 from .clip import sum_of_squares
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop"]
@@ -129,7 +129,7 @@ class Optimizer:
 
     def _checked(self, path: str, g: Any) -> Array:
         p = self.parameters[path].data
-        g = g.data if type(g) is Tensor else g
+        g = array_of(g)
         if type(g) is not type(p):
             where = device_of(g) if hasattr(g, "dtype") else type(g).__name__
             raise ValueError(f"{path} lives on {device_of(p)}, its gradient on {where}; move one with .to(device)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,23 @@ def test_ids_and_masks_may_be_lists_or_tensors() -> None:
     expected = tg.cross_entropy(z, np.array([0, 1]), mask=np.array([True, False])).item()
     forms: list[Any] = [([0, 1], [True, False]), (tg.tensor([0, 1]), tg.tensor([True, False]))]
     assert [tg.cross_entropy(z, ids, mask=mask).item() for ids, mask in forms] == [expected] * 2
+
+
+TARGETS = {
+    "list": [0.0, 1.0], "integers": np.array([0, 1]), "booleans": np.array([False, True]), "Tensor": tg.tensor([0, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+def test_targets_that_are_no_float64_array_leave_float32_alone(targets: Any, device: str) -> None:
+    z = tg.tensor([1.0, 2.0], device=device)
+    if hasattr(targets, "dtype"):
+        targets = tg.tensor(targets, device=device)
+    whole = tg.tensor([0.0, 1.0], device=device)
+    for loss in (tg.mse, tg.bce_with_logits, partial(tg.bce_with_logits, pos_weight=[2.0, 1.0])):
+        assert loss(z, targets).dtype == np.float32
+        assert loss(z, targets).item() == loss(z, whole).item()
+    assert tg.cross_entropy(tg.expand_dims(z, 0), [[0.25, 0.75]]).dtype == np.float32
 
 
 def test_the_mean_counts_features_too_where_a_mask_covers_steps() -> None:
