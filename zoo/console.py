@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def table(
 class Progress:
     """Steps done of steps to do: `with Progress(task.metric, total=…, done=…, unit=…) as p: p.update(step, …)`.
 
-    In a terminal one line is redrawn; elsewhere a line is printed after every `every` steps.
+    In a terminal two lines are redrawn, which fit into 60 columns; elsewhere one is printed after every `every` steps.
     """
 
     def __init__(self, metric: Metric, *, total: int, done: int, every: int, unit: str) -> None:
@@ -77,25 +77,28 @@ class Progress:
     def update(self, step: int, *, loss: float, metric: float, tokens: int, held_out: float | None) -> None:
         """Step `step` is done, with this loss and metric; `held_out` is the metric on other data, when measured."""
         self.tokens += tokens
-        if held_out is not None:
+        if held_out is not None and self.metric.held_out:
             self.held_out = f" (held out {self.metric.show(held_out)})"
         seconds = max(time.monotonic() - self.started, 1e-9)
         left = round(seconds / (step - self.done) * (self.total - step))
-        text = (
-            f"{left // 60}:{left % 60:02d} left  {self.metric.show(metric)} {self.metric.name}{self.held_out}  "
-            f"loss {loss:.3f}  {self.tokens / seconds:,.0f} {self.unit}/s"
-        )
+        clock, pace = f"{left // 60}:{left % 60:02d} left", f"{self.tokens / seconds:,.0f} {self.unit}/s"
+        score = f"{self.metric.show(metric)} {self.metric.name}{self.held_out}  loss {loss:.3f}"
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step, text=text)
+            self._bar.update(self._bar.task_ids[0], completed=step, pace=f"{clock}  {pace}", score=score)
         elif step % self.every == 0 or step == self.total:
-            say(f"step {step:>{len(str(self.total))}}/{self.total}  {text}")
+            say(f"step {step:>{len(str(self.total))}}/{self.total}  {clock}  {score}  {pace}")
 
 
 def _bar(total: int, done: int) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
+    from rich.text import Text
 
-    columns = BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[text]}")
-    bar = RichProgress(*columns, console=console())
-    bar.add_task("train", total=total, completed=done, text="")
+    class Bar(RichProgress):
+        def get_renderables(self) -> Iterator[Any]:
+            yield from super().get_renderables()
+            yield from (Text(task.fields["score"]) for task in self.tasks)
+
+    bar = Bar(BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"), console=console())
+    bar.add_task("train", total=total, completed=done, pace="", score="")
     return bar

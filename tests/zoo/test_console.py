@@ -51,13 +51,21 @@ def test_the_time_left_counts_from_where_the_run_was_resumed(capsys, monkeypatch
     assert "1:30 left" in (out := capsys.readouterr().out) and "64 characters/s" in out
 
 
+def test_only_what_is_held_out_is_called_so(capsys):
+    metric = Metric("letters right", held_out=False)
+    with console.Progress(metric, total=1, done=0, every=1, unit="letters") as progress:
+        progress.update(1, loss=1.0, metric=4.0, tokens=4, held_out=4.0)
+    assert "held out" not in capsys.readouterr().out
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
-def test_in_a_terminal_a_bar_is_drawn_and_the_end_can_be_read(tmp_path):
+@pytest.mark.parametrize("columns", [60, 120])
+def test_in_a_terminal_a_bar_is_drawn_and_the_end_can_be_read(tmp_path, columns):
     import pty
 
     terminal, inside = pty.openpty()
     command = [sys.executable, "-m", "zoo", "train", "helo", "--steps", "40", "--out", str(tmp_path / "run")]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen(command, cwd=ROOT, stdout=inside, stderr=inside, env=environment)
     os.close(inside)
     seen = b""
@@ -66,5 +74,7 @@ def test_in_a_terminal_a_bar_is_drawn_and_the_end_can_be_read(tmp_path):
             seen += chunk
     assert process.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
-    assert "━" in text and "40/40" in text and "after hell  o" in text
+    last = text[text.rindex("40/40") :]
+    assert "━" in text and "after hell  o" in text
+    assert re.match(r"40/40 0:00 left  [\d,]+ letters/s\s+4 letters right \(of 4\)  loss 0.\d{3}\s", last), last
     assert "report.html" in text
