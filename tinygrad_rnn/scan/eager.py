@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import tree
-from ..backend import device_of, to_device, to_host
+from ..backend import to_device, to_host
 from ..node import scope
 from ..ops.elementwise import where
 from ..ops.shape import unstack
@@ -41,11 +41,8 @@ def run_eager(
     if lengths is not None:
         host = check_lengths(lengths, series, total)
         full = int(host.min())  # before this step every row is valid and nothing needs selecting
-        mask = np.arange(total)[:, None] < host
-        device = device_of(series[0].data)
-        valid = [to_device(row, device) for row in mask]
-        whole = to_device(mask, device)
-        series = [_select(whole, x, 0) for x in series]
+        valid = to_device(np.arange(total)[:, None] < host, series[0].device)
+        series = [_select(valid, x, 0) for x in series]
     columns = [unstack(x) for x in series]
     _, carry_structure = tree.flatten(init)
     carry, ys = init, [None] * total
@@ -79,7 +76,7 @@ def _select(mask: Any, a: Any, b: Any) -> Tensor:
 
 def check_lengths(lengths: Any, series: list[Tensor], total: int) -> np.ndarray:
     """The lengths as integers on the host. Raises ValueError when they do not fit xs."""
-    host = to_host(lengths.data if type(lengths) is Tensor else np.asarray(lengths))
+    host = to_host(_tensor(lengths).data)
     if not series or series[0].ndim < 2:
         raise ValueError("scan: lengths need xs with a batch axis, (T, B, …)")
     batch = series[0].shape[1]
