@@ -12,6 +12,7 @@ from .generate import picks
 from .node import Node, Scope, local, next_seq, recording
 from .op import CUT, Op
 from .tensor import Tensor, array_of, leaf
+from .transforms import tied
 
 __all__ = ["checkpoint"]
 
@@ -60,11 +61,8 @@ def _tracked(value: Any) -> bool:
 
 def _lifted(value: Any) -> Tensor:
     """The value as a leaf of its own; tied to where it came from when the backward pass is itself recorded."""
-    from .ops.shape import alias
-
     if _tracked(value):
-        with recording(True):
-            return alias(value)
+        return tied(value)
     t = Tensor.of(array_of(value), None)
     t.node = leaf(t)
     return t
@@ -118,7 +116,7 @@ def _jvp(tangents: Any, saved: tuple, params: dict) -> list[Any]:
     return push(run.outputs, {n: t for n, t in zip(inputs, tangents, strict=True) if t is not None}, record=record)
 
 
-CHECKPOINT.rest, CHECKPOINT.push_rest = _vjp, _jvp
+CHECKPOINT.rest, CHECKPOINT.push_all = _vjp, _jvp
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -56,7 +56,6 @@ class Deferred:
             total = combined if total is None else total + combined
         return total if total.dtype == self.dtype else cast(total, self.dtype)
 
-
     def conj(self) -> Deferred:
         """The conjugate sum: complex messages are turned like gradients, which costs their being computed."""
         turned = Deferred(self.xp, self.shape, self.dtype)

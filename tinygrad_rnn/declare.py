@@ -87,7 +87,7 @@ def linear(
             rest = op.save(f"{op.variadic}_shape" if op.rest else op.variadic, len(op.args))
         function = None
 
-        def push_rest(tangents: Sequence[Any], saved: tuple, params: dict) -> Any:
+        def push_all(tangents: Sequence[Any], saved: tuple, params: dict) -> Any:
             like = next(t for t in tangents if t is not None)
 
             def moved(t: Any, shape: int | None, at: int | None = None) -> Any:
@@ -105,7 +105,7 @@ def linear(
             assert function is not None
             return function(*args, **params)
 
-        op.push_rest = push_rest
+        op.push_all = push_all
         function = _declare(op)
         return function
 
@@ -128,7 +128,7 @@ def bilinear(name: str, *vjp: Rule | None, deferred: Any = None, **options: Any)
         others = {i: [op.save(a, i) if j != i else -1 for j, a in enumerate(op.args)] for i in range(n)}
         rest = op.save(op.variadic, n) if op.variadic else None
 
-        def push_rest(tangents: Sequence[Any], saved: tuple, params: dict) -> Any:
+        def push_all(tangents: Sequence[Any], saved: tuple, params: dict) -> Any:
             assert function is not None
             total = None
             for i, t in enumerate(tangents):
@@ -141,7 +141,7 @@ def bilinear(name: str, *vjp: Rule | None, deferred: Any = None, **options: Any)
                 total = added(total, function(*args, **params))
             return total
 
-        op.push_rest = push_rest
+        op.push_all = push_all
         function = _declare(op)
         return function
 
@@ -163,7 +163,7 @@ def primitive(
         rules += [None] * (len(op.all_args) - len(rules))
         op.pushes = [rule and op.bind(rule, i, cotangent="t") for i, rule in enumerate(rules)]
         if op.variadic and (last := op.pushes.pop()) is not None:
-            op.push_rest = last
+            op.push_all = last
         return _declare(op)
 
     return declare

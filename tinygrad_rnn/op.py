@@ -22,7 +22,8 @@ class Op:
     """One operation: its forward function, its derivative rules bound to the values that they name, its save plan.
 
     ``vjp[i](g, saved, params)`` is the cotangent of argument i; ``push(tangents, …)`` the tangent of the output.
-    A variadic op (``*xs``) has one rule that returns the cotangents of all of ``xs`` at once (``rest``).
+    A variadic op (``*xs``) has one rule that returns the cotangents of all of ``xs`` at once (``rest``); ``push_all``
+    is one rule that sees all tangents at once.
     ``deferred`` maps an argument to (part, combine): contributions that are summed later, in one go.
     """
 
@@ -48,7 +49,7 @@ class Op:
         self.vjp: list[Rule | None] = []
         self.rest: Rule | None = None
         self.pushes: list[Rule | None] = []
-        self.push_rest: Rule | None = None
+        self.push_all: Rule | None = None
         self.deferred: dict[int, tuple[Rule, Rule]] = {}
 
     @property
@@ -90,8 +91,8 @@ class Op:
 
     def push(self, tangents: Sequence[Any], saved: tuple, params: dict) -> Any:
         """The tangent of the output from those of the inputs (None where an input does not move)."""
-        if self.push_rest is not None:
-            return self.push_rest(tangents, saved, params)
+        if self.push_all is not None:
+            return self.push_all(tangents, saved, params)
         total = None
         for rule, t in zip(self.pushes, tangents, strict=True):
             if t is not None:

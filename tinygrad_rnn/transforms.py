@@ -18,6 +18,7 @@ from . import tree
 from .autodiff import OnMessage, conjugate, pull, push, reachable, seed
 from .cotangent import cast, handed_out
 from .node import Node, local, recording
+from .ops.shape import alias, reshape, stack
 from .tensor import Tensor, leaf, tensor, zeros_beside
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -50,7 +51,7 @@ class _Trace:
                         value = _lift(value, linked)
                     elif linked:
                         swapped.append((value, value.node))
-                        value.node = _tie(value).node
+                        value.node = tied(value).node
                     lifted.append(value)
                     moves = type(value) is Tensor and value.node is not None
                     self.primals.append(Tensor.of(value.data, value.node) if moves else None)
@@ -155,9 +156,8 @@ class _Trace:
         return tuple(arranged)
 
 
-def _tie(value: Tensor) -> Tensor:
-    from .ops.shape import alias
-
+def tied(value: Tensor) -> Tensor:
+    """The value under a fresh node, whose parent is the one that it has."""
     with recording(True):
         return alias(value)
 
@@ -170,7 +170,7 @@ def _lift(value: Any, linked: bool) -> Any:
     if value.dtype.kind not in "fc":
         return value
     if value.requires_grad and (linked or not value.is_leaf):
-        return _tie(value)
+        return tied(value)
     fresh = Tensor.of(value.data, None)
     fresh.name = value.name
     fresh.node = leaf(fresh)
@@ -304,8 +304,6 @@ def jacobian(f: Callable, argnum: int = 0) -> Callable[..., Tensor]:
     """
 
     def run(*args: Any) -> Tensor:
-        from .ops.shape import reshape, stack
-
         trace = _Trace(f, args, (argnum,), {}, None)
         if len(trace.outputs) != 1 or len(trace.primals) != 1:
             raise TypeError("jacobian takes a function of one array that returns one array; use vjp for containers")

@@ -7,7 +7,6 @@
 (7, 2, 8)
 """
 
-
 from zoo import cells, layouts
 from zoo.cell import Cell
 from zoo.cells import *  # noqa: F403

@@ -13,6 +13,7 @@ from ..tensor import Tensor
 
 __all__ = ["detach", "tap"]
 
+
 def detach(x: Any) -> Any:
     """The same values, with no gradient beyond this point; a pair of scissors in the graph.
 

@@ -50,7 +50,7 @@ def checked_state(place: str, state: Any, expected: Any) -> Any:
     """``state``, when it is built and shaped as ``expected`` is; raises ValueError or TypeError when it is not."""
     given, structure = tg.tree.flatten(state)
     wanted, its = tg.tree.flatten(expected)
-    if repr(structure) != repr(its):
+    if not tg.tree.alike(structure, its):
         raise ValueError(f"{place}: the state is built as {structure}, not as {its}; begin with init_state(batch_size)")
     for s, e in zip(given, wanted, strict=True):
         if s.shape != e.shape:
