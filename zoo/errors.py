@@ -19,5 +19,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     known = list(known)
     folded = {each.lower(): each for each in known}
     near = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3)]
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}: {hint}(all: {', '.join(known)})")
+    hint = f": did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"unknown {kind} {name!r}{hint} (all: {', '.join(known)})")

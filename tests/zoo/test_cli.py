@@ -36,7 +36,7 @@ def cli(capsys):
 
 
 WRONG = {
-    "flurb": r"unknown command 'flurb': \(all: train, sample, list, info, bench\)",
+    "flurb": r"unknown command 'flurb' \(all: train, sample, list, info, bench\)",
     "trian helo": "unknown command 'trian': did you mean train",
     "train": r"name a task to train: helo, char-lm",
     "train helloo": "unknown task 'helloo': did you mean helo",
