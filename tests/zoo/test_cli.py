@@ -127,6 +127,12 @@ def test_helo_is_trained_shown_and_asked_again(cli, here):
     assert status == 2 and "character 'x' at position 0 is not among the 4 characters" in err
 
 
+def test_a_cell_goes_by_its_own_name_however_it_was_typed(cli, here):
+    _, out, _ = cli("train helo --steps 2 --cell gruresetafter --out r")
+    assert "GRUResetAfter of 3" in out and "this model (GRUResetAfter)" in out
+    assert '"cell": "GRUResetAfter"' in (here / "r" / "config.json").read_text()
+
+
 def test_runs_are_numbered_when_no_folder_is_named(cli, here):
     for _ in range(2):
         assert cli("train helo --steps 2")[0] == 0

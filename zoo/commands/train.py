@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo import console, tasks
+from zoo import console, registry, tasks
 from zoo.commands import AMOUNT, COUNT, INTERRUPTED, Parser, device, number, threads
 from zoo.errors import UserError
 from zoo.run import Run, next_folder
@@ -29,9 +29,14 @@ examples:
 """
 
 
+def cell(name: str) -> str:
+    """The name of a cell as the zoo writes it."""
+    return registry.entry(name).name
+
+
 # What tasks may ask for: flag → (type, placeholder, meaning). A task takes those that its `defaults` name.
 OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "cell": (str, "NAME", "the recurrent cell; `python -m zoo list` shows them"),
+    "cell": (cell, "NAME", "the recurrent cell; `python -m zoo list` shows them"),
     "layers": (COUNT, "N", "layers on top of each other"),
     "hidden": (COUNT, "N", "units in a layer"),
     "embedding": (COUNT, "N", "entries of a token's vector"),
