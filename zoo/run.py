@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,17 @@ class Run:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder, self.config = folder, config
 
+    @property
+    def resume(self) -> str:
+        """The command that goes on with this run."""
+        return f"python -m zoo train --resume {shlex.quote(str(self.folder))}"
+
     @classmethod
     def create(cls, folder: str | Path, config: dict[str, Any]) -> Run:
         """A new run in an empty or new folder; `UserError` when it holds something already."""
         folder = Path(folder)
         if (folder / CONFIG).exists():
-            ways = f"go on with it by --resume {folder}, or choose another --out"
+            ways = f"go on with it by --resume {shlex.quote(str(folder))}, or choose another --out"
             raise UserError(f"{folder} already holds a run: {ways}")
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder} is there already and is not an empty folder: choose another --out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import threading
 import time
@@ -163,7 +164,7 @@ def finish(task: Task, run: Run) -> None:
     curve = loss_curve(records, metric, baselines)
     run.write("loss.svg", curve)
     figures = {"Loss curve": curve, **draw(task, run)}
-    commands = {"ask it": f"python -m zoo sample {run.folder} --prompt …"}
+    commands = {"ask it": f"python -m zoo sample {shlex.quote(str(run.folder))}"}
     report = Report(
         title=f"{task.name}: {task.summary}",
         facts=task.facts() | {"training time": f"{records[-1]['seconds']:.0f} s"},

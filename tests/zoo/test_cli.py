@@ -1,6 +1,7 @@
 """The command line: what is right is answered, what is wrong gets one line, status 2, and leaves nothing behind."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,14 @@ def test_a_cell_goes_by_its_own_name_however_it_was_typed(cli, here):
     _, out, _ = cli("train helo --steps 2 --cell gruresetafter --out r")
     assert "GRUResetAfter of 3" in out and "this model (GRUResetAfter)" in out
     assert '"cell": "GRUResetAfter"' in (here / "r" / "config.json").read_text()
+
+
+def test_the_commands_that_are_shown_can_be_pasted(cli):
+    _, out, _ = cli(["train", "helo", "--steps", "2", "--out", "my first run"])
+    shown = re.search(r"ask it  python -m zoo (.+)", out)[1]
+    assert cli(shlex.split(shown))[0] == 0
+    _, _, err = cli(["train", "helo", "--out", "my first run"])
+    assert "--resume 'my first run'" in err
 
 
 def test_runs_are_numbered_when_no_folder_is_named(cli, here):

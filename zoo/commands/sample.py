@@ -37,8 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         weights = io.load(run.folder / MODEL)
     except FileNotFoundError as error:
-        way = f"python -m zoo train --resume {run.folder}"
-        raise UserError(f"{run.folder} has no model yet; train it: {way}") from error
+        raise UserError(f"{run.folder} has no model yet; train it: {run.resume}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
     with threads(1):

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         with threads(run.config["threads"]):
             train(task, run)
     except KeyboardInterrupt:
-        console.say(f"stopped; go on with: python -m zoo train --resume {run.folder}")
+        console.say(f"stopped; go on with: {run.resume}")
         return INTERRUPTED
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def read(path: Path) -> Corpus:
         offset = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
         raise UserError(
             f"{path} is not UTF-8: byte 0x{raw[offset]:02x} at offset {offset} (line {raw.count(10, 0, offset) + 1}); "
-            f"convert it first: iconv -f ENCODING -t UTF-8 {path} > utf8.txt"
+            f"convert it first: iconv -f ENCODING -t UTF-8 {shlex.quote(str(path))} > utf8.txt"
         ) from error
     if not text:
         raise UserError(f"{path} is empty; give a text file with something to learn from")
