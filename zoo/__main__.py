@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from zoo.commands import COMMANDS, INTERRUPTED
-from zoo.errors import UserError, unknown
+from zoo.errors import UserError, one_line, unknown
 
 OVERVIEW = """usage: python -m zoo COMMAND …
 
@@ -43,17 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UserError, OSError) as error:
-        print(f"zoo: {_one_line(error)}", file=sys.stderr)
+        print(f"zoo: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("zoo: interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,17 @@ class UserError(Exception):
     """Something the user can mend: the message names the place, the value and the way out (exit status 2)."""
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, without the number that the operating system gives it.
+
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "runs"))
+    'runs: No such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a registry, with the names that look like it.
 

@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ class Run:
                 folder.rmdir()
             raise
         return run
+
+    @classmethod
+    def numbered(cls, parent: str | Path, name: str, config: dict[str, Any]) -> Run:
+        """A new run in the first of parent/name-1, parent/name-2, … that is not there yet."""
+        number = 1
+        while True:
+            folder = Path(parent) / f"{name}-{number}"
+            if not folder.exists():
+                with suppress(FileExistsError):  # another run began at the same moment and took it
+                    return cls.create(folder, config)
+            number += 1
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -128,11 +140,3 @@ def _up_to(step: int, line: bytes) -> bool:
         return line.endswith(b"\n") and json.loads(line)["step"] <= step
     except ValueError:  # a power cut can leave zeros where the last lines were to be
         return False
-
-
-def next_folder(parent: str | Path, name: str) -> Path:
-    """The first of parent/name-1, parent/name-2, … that is not there yet."""
-    number = 1
-    while (folder := Path(parent) / f"{name}-{number}").exists():
-        number += 1
-    return folder

@@ -194,8 +194,15 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays(cli, here, monkeypatch
 
     monkeypatch.setattr(os, "replace", full)
     status, _, err = cli("train --resume r")
-    assert status == 2 and "No space left on device" in err and err.count("\n") == 1
+    assert status == 2 and err.count("\n") == 1
+    assert "No space left on device" in err and err.endswith("go on with: python -m zoo train --resume r\n")
     assert {path.name: path.read_bytes() for path in (here / "r").iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_with_the_way_out(cli, here):
+    (here / "runs").touch()
+    status, _, err = cli("train helo --steps 2")
+    assert status == 2 and re.fullmatch(r"zoo: cannot begin a run: runs.*: Not a directory; .* --out\n", err)
 
 
 def test_a_reader_that_goes_away_is_no_error():

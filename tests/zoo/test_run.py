@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import UserError
-from zoo.run import CHECKPOINT, METRICS, MODEL, Run, next_folder
+from zoo.run import CHECKPOINT, METRICS, MODEL, Run
 
 OPTIONS = {"hidden": 3, "text": "Füße.txt"}
 CONFIG = {"task": "char-lm", "options": OPTIONS, "seed": 0, "device": "cpu", "threads": 1, "data": {}}
@@ -178,10 +178,22 @@ def test_the_model_beside_the_checkpoint_holds_its_parameters(run):
     assert set(model) == {"cell.W", "cell.b"} and (model["cell.W"] == 3).all()
 
 
-def test_the_next_folder_is_the_first_free_number(tmp_path):
-    assert next_folder(tmp_path, "helo").name == "helo-1"
-    (tmp_path / "helo-1").mkdir()
-    assert next_folder(tmp_path, "helo").name == "helo-2"
+def test_a_run_gets_the_first_free_number(tmp_path):
+    names = [Run.numbered(tmp_path / "runs", "helo", CONFIG).folder.name for _ in range(3)]
+    assert names == ["helo-1", "helo-2", "helo-3"]
+
+
+def test_runs_that_begin_at_the_same_moment_get_folders_of_their_own(tmp_path, monkeypatch):
+    create, others = Run.create.__func__, iter([True, True, False])
+
+    def late(cls, folder, config):
+        if next(others):  # between the look and the making, another process was there
+            folder.mkdir(parents=True)
+        return create(cls, folder, config)
+
+    monkeypatch.setattr(Run, "create", classmethod(late))
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert Run.numbered(tmp_path, "helo", CONFIG).folder.name == "helo-3"
 
 
 def test_metrics_are_strict_json_lines(run):

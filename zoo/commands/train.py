@@ -11,8 +11,8 @@ import numpy as np
 
 from zoo import console, registry, tasks
 from zoo.commands import AMOUNT, COUNT, INTERRUPTED, Parser, device, number, threads
-from zoo.errors import UserError
-from zoo.run import Run, next_folder
+from zoo.errors import UserError, one_line
+from zoo.run import Run
 from zoo.tasks.task import Task
 from zoo.train import train
 
@@ -75,6 +75,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with threads(run.config["threads"]):
             train(task, run)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"{one_line(error)}; then go on with: {run.resume}") from error
     except KeyboardInterrupt:
         console.say(f"stopped; go on with: {run.resume}")
         return INTERRUPTED
@@ -96,7 +100,11 @@ def _new(given: dict[str, Any]) -> tuple[Task, Run]:
         "data": task.data,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
-    return task, Run.create(given.get("out") or next_folder("runs", kind.name), config)
+    try:
+        run = Run.create(given["out"], config) if "out" in given else Run.numbered("runs", kind.name, config)
+    except OSError as error:
+        raise UserError(f"cannot begin a run: {one_line(error)}; choose another folder with --out") from error
+    return task, run
 
 
 def _resumed(given: dict[str, Any]) -> tuple[Task, Run]:
