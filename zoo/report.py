@@ -142,6 +142,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; }
 table { border-collapse: collapse; }
 caption { text-align: left; color: var(--quiet); padding-bottom: .3rem; white-space: nowrap; }
+@media (max-width: 30rem) { caption { white-space: normal; } }
 td { padding: .25rem 1.2rem .25rem .5rem; border-top: 1px solid var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .model { background: var(--model); font-weight: 600; }

@@ -167,7 +167,7 @@ def finish(task: Task, run: Run) -> None:
     commands = {"ask it": f"python -m zoo sample {shlex.quote(str(run.folder))}"}
     report = Report(
         title=f"{task.name}: {task.summary}",
-        facts=task.facts() | {"training time": f"{records[-1]['seconds']:.0f} s"},
+        facts=task.facts() | {"training time": f"{records[-1]['seconds']:.1f} s"},
         metric=metric,
         model=model,
         baselines=baselines,
