@@ -127,7 +127,18 @@ def test_a_carry_that_loses_a_part_is_refused():
 
 def test_outputs_may_be_constants():
     ys = tg.scan(lambda c, x: (c + x, (1.0, np.zeros(2))), tg.tensor(1.0), tg.tensor([1.0, 2.0, 3.0]))[1]
-    assert ys[0].tolist() == [1, 1, 1] and ys[1].shape == (3, 2)
+    assert ys[0].tolist() == [1, 1, 1] and ys[0].dtype == np.float32 and ys[1].shape == (3, 2)
+
+
+@pytest.mark.parametrize("init", [0, 0.0])
+def test_a_number_to_begin_with_takes_the_dtype_of_what_follows(init, device):
+    _, ys = tg.scan(lambda c, x: (c + x, c), init, tg.ones(3, device=device))
+    assert ys.tolist() == [0, 1, 2] and ys.dtype == np.float32 and ys.device == device
+
+
+def test_a_batch_without_rows_has_no_lengths_to_refuse():
+    _, ys = tg.scan(lambda c, x: (c, x), 0.0, tg.ones((3, 0)), lengths=np.zeros(0, int))
+    assert ys.shape == (3, 0)
 
 
 def test_outputs_that_change_their_structure_are_refused():

@@ -11,7 +11,7 @@ import numpy as np
 from ..backend import device_of, namespace, to_device
 from ..declare import linear
 from ..op import refusal
-from ..tensor import array_of, zeros_beside
+from ..tensor import array_beside, array_of, tensor, zeros_beside
 from .elementwise import where
 from .flow import detach
 from .index import getitem, take
@@ -180,8 +180,9 @@ def _stack(xp, *xs, axis):
 
 
 def stack(xs, axis=0):
-    """Arrays of equal shape joined along a new axis."""
-    return _stack(*xs, axis=axis)
+    """Arrays of equal shape joined along a new axis; numbers among them take the dtype of the first array."""
+    like = next((x for x in xs if hasattr(x, "dtype")), None)
+    return _stack(*[tensor(x) if like is None else array_beside(like, x) for x in xs], axis=axis)
 
 
 def _filled(g: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:

@@ -40,7 +40,7 @@ def run_eager(
     valid, full = None, total
     if lengths is not None:
         host = check_lengths(lengths, series, total)
-        full = int(host.min())  # before this step every row is valid and nothing needs selecting
+        full = int(host.min(initial=total))  # before this step every row is valid and nothing needs selecting
         valid = to_device(np.arange(total)[:, None] < host, series[0].device)
         series = [_select(valid, x, 0) for x in series]
     columns = [unstack(x) for x in series]
@@ -82,6 +82,6 @@ def check_lengths(lengths: Any, series: list[Tensor], total: int) -> np.ndarray:
     batch = series[0].shape[1]
     if host.shape != (batch,) or host.dtype.kind not in "iu":
         raise ValueError(f"scan: lengths {host.tolist()} are not {batch} integers, one for each row of xs (T, B, …)")
-    if host.min() < 0 or host.max() > total:
+    if host.min(initial=0) < 0 or host.max(initial=0) > total:
         raise ValueError(f"scan: lengths {host.tolist()} do not lie in 0 … {total}, the number of steps in xs")
     return host
