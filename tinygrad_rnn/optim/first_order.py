@@ -38,7 +38,8 @@ class Optimizer:
         leaves, structure = tree.flatten(parameters)
         for path, p in zip(_paths(structure), leaves, strict=True):
             if type(p) is not Tensor or not (p.requires_grad and p.is_leaf):
-                raise TypeError(f"{path} is no parameter; make it one: tg.tensor(value, requires_grad=True)")
+                what = path or f"a {type(p).__name__}"
+                raise TypeError(f"{what} is no parameter; make it one: tg.tensor(value, requires_grad=True)")
             if any(p is other for other in self.parameters.values()):
                 self._shared.add(path)
             else:
@@ -105,6 +106,8 @@ class Optimizer:
 
         Raises ValueError when it belongs to another optimiser or to other parameters; then nothing is changed.
         """
+        if missing := {"kind", "options", "steps", "kept"} - state.keys():
+            raise ValueError(f"this is no optimiser's state_dict: it lacks {', '.join(sorted(missing))}")
         if state["kind"] != type(self).__name__:
             raise ValueError(f"this is the state of {state['kind']}; a {type(self).__name__} cannot go on from it")
         loaded: dict[str, dict[str, Any]] = {}

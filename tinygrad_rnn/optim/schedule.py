@@ -63,7 +63,8 @@ class Plateau:
     """The rate times ``factor`` whenever a measure has not improved for more than ``patience`` calls.
 
     An improvement is relative: below ``best (1 − threshold)``, or above ``best (1 + threshold)`` when more is better.
-    After a reduction ``cooldown`` calls pass before waiting begins again. As torch's ``ReduceLROnPlateau``.
+    After a reduction ``cooldown`` calls pass before waiting begins again. As torch's ``ReduceLROnPlateau``. With a
+    warm-up: ``warmup(lambda n: plateau.lr, steps)``.
 
     >>> plateau = Plateau(1.0, factor=0.5, patience=1)
     >>> [plateau(loss) for loss in (3.0, 2.0, 2.0, 2.0, 1.0)]

@@ -308,6 +308,8 @@ def _model():
             ValueError,
             "state of AdamW; a Adam cannot go on",
         ),
+        (lambda: optim.Adam(_model()).load_state_dict({"kind": "Adam"}), ValueError, "lacks kept, options, steps"),
+        (lambda: optim.Adam(iter([tg.ones(2)])), TypeError, "list_iterator is no parameter"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -93,6 +93,16 @@ def test_a_plateau_goes_on_from_its_state(options, at):
     assert begun + [second(loss) for loss in LOSSES[at:]] == expected
 
 
+def test_a_plateau_takes_over_where_a_warmup_ends():
+    plateau = schedule.Plateau(1.0, factor=0.5, patience=0)
+    rate = schedule.warmup(lambda n: plateau.lr, 2)
+    rates = []
+    for n, loss in enumerate([3.0, 2.0, 1.0, 1.0, 1.0]):
+        rates.append(rate(n))
+        plateau(loss)
+    assert rates == [0.5, 1.0, 1.0, 1.0, 0.5]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
