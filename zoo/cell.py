@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, ClassVar
 
 import tinygrad_rnn as tg
@@ -39,7 +40,7 @@ class Cell(tg.nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if not isinstance(size, int) or size < 1:
+            if not isinstance(size, Integral) or size < 1:
                 raise ValueError(f"{type(self).__name__}: {name}={size!r} is not a positive integer")
         self.input_size, self.hidden_size = input_size, hidden_size
 

@@ -265,6 +265,10 @@ def test_a_cell_of_ones_own_states_the_widths_of_its_state() -> None:
         Wide(2, 3)(tg.ones((5, 2)), state)
 
 
+def test_sizes_may_be_numpys_integers() -> None:
+    assert zoo.LSTM(np.int64(3), np.int64(5)).U.shape == (5, 20)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
