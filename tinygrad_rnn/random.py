@@ -50,7 +50,7 @@ class Generator:
         """1 with probability p, else 0: masks."""
         return self._tensor(self._numpy.random(shape) < p, dtype, device)
 
-    def integers(self, low: int, high: int, shape: Any, *, device: str = "cpu") -> Tensor:
+    def integers(self, shape: Any, low: int, high: int, *, device: str = "cpu") -> Tensor:
         """Integers in [low, high)."""
         return self._tensor(self._numpy.integers(low, high, shape), np.int64, device)
 

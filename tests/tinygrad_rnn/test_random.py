@@ -23,7 +23,7 @@ def test_forks_depend_on_seed_and_names_alone():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_restored_generator_goes_on_with_the_same_numbers(draw, dtype):
     g = Generator(5, 2)
-    g.integers(0, 9, (3,))
+    g.integers((3,), 0, 9)
     state = json.loads(json.dumps(g.state_dict()))
     expected = getattr(g, draw)((4,), dtype=dtype).numpy()
     other = Generator(0)
@@ -38,6 +38,7 @@ def test_distributions_have_their_moments():
     u = g.uniform((20_000,), -1, 3).numpy()
     assert abs(u.mean() - 1) < 0.05 and u.min() >= -1 and u.max() < 3
     assert abs(g.bernoulli((20_000,), 0.3).numpy().mean() - 0.3) < 0.02
+    assert set(g.integers((200,), -1, 3).tolist()) == {-1, 0, 1, 2}
     assert sorted(g.permutation(5).tolist()) == list(range(5))
 
 
