@@ -101,6 +101,8 @@ class Tensor:
         return self.data.shape[0]
 
     def __bool__(self) -> bool:
+        if self.data.size != 1:
+            raise ValueError(f"a Tensor of shape {self.shape} is neither true nor false; ask x.numpy().any() or .all()")
         return bool(self.data)
 
     def __float__(self) -> float:
@@ -142,6 +144,9 @@ class Tensor:
     def _must_be_leaf(self) -> None:
         if not self.is_leaf:
             raise TypeError("only leaves can be copied or pickled; use tg.detach(x) for the values alone")
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), prefix="tensor(", separator=", ", threshold=64, precision=4)

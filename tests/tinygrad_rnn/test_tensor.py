@@ -86,6 +86,12 @@ def test_a_whole_number_counts_and_indexes_on_every_device(device):
     assert list(range(n)) == [0, 1] and "abc"[n] == "c"
 
 
+def test_a_tensor_of_one_entry_is_printed_as_its_number():
+    loss = tg.tensor(0.12345, requires_grad=True) * 1
+    assert f"{loss:.3f}" == "0.123" and f"{tg.tensor(7):>3}" == "  7"
+    assert f"{loss}" == str(loss)
+
+
 def test_integers_and_booleans_pass_no_gradient():
     x = tg.tensor([1.5, -2.5], requires_grad=True)
     whole, sign = x.astype("int64"), x.astype(bool)
@@ -110,6 +116,8 @@ def test_leaves_copy_and_pickle():
         (lambda x: x.__setitem__(0, 1.0), TypeError, r"x\.at\[index\]\.set\(value\)"),
         (lambda x: np.asarray(x), TypeError, r"use x\.numpy\(\)"),
         (lambda x: x.item(), ValueError, r"one entry, this Tensor has shape \(2,\)"),
+        (lambda x: bool(x > 1), ValueError, r"shape \(2,\) is neither true nor false; .*numpy\(\)\.any\(\) or \.all\(\)"),
+        (lambda x: f"{x:.3f}", ValueError, r"one entry, this Tensor has shape \(2,\)"),
         (lambda x: copy.deepcopy(x * 2), TypeError, "only leaves"),
         (lambda x: x + np.ones(3), ValueError, r"add: \(2,\) float32, \(3,\) float64"),
         (lambda x: x @ np.ones((3, 4)), ValueError, "matmul: .*inner sizes 2 and 3 differ"),
