@@ -52,7 +52,12 @@ class _Namespaces(dict):
             return self[kind]
         if issubclass(kind, np.ndarray):
             return np
-        raise TypeError(f"expected an array or a Tensor, got {kind.__name__}; wrap it: tg.tensor(value)")
+        raise TypeError(f"expected an array or a Tensor, got {_full_name(kind)}; wrap it: tg.tensor(value)")
+
+
+def _full_name(kind: type) -> str:
+    """list, torch.Tensor: whose it is, unless Python's own."""
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 BACKENDS: dict[str, Backend] = {}
@@ -99,7 +104,7 @@ def _load_cuda() -> Backend:
         import cupy
     except ImportError:
         raise RuntimeError(
-            "device 'cuda' needs CuPy, which is not installed; pip install 'tinygrad-rnn[cuda13]' (or cuda12), "
+            "device 'cuda' needs CuPy, which is not installed; pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x), "
             "or use device='cpu'"
         ) from None
 

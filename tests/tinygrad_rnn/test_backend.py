@@ -22,9 +22,17 @@ def test_the_array_decides_its_namespace_and_device(device):
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
 def test_cuda_without_cupy_says_what_to_install():
-    with pytest.raises(RuntimeError, match=r"needs CuPy.*pip install 'tinygrad-rnn\[cuda13\]'.*device='cpu'"):
+    with pytest.raises(RuntimeError, match=r"needs CuPy.*pip install 'cupy-cuda13x\[ctk\]'.*device='cpu'"):
         tg.tensor([1.0], device="cuda")
     assert not backend.available("cuda")
+
+
+def test_a_foreign_array_is_named_in_full():
+    class Tensor:
+        __module__ = "torch"
+
+    with pytest.raises(TypeError, match=r"got torch\.Tensor; wrap it: tg\.tensor\(value\)"):
+        tg.tanh(Tensor())
 
 
 def test_an_array_of_cupys_is_known_at_first_sight(tmp_path):
