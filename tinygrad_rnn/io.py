@@ -120,7 +120,7 @@ def _encode(node: Any, path: tuple[str, ...], arrays: dict[str, np.ndarray]) -> 
         array = to_host(node.data if isinstance(node, Tensor) else node)
     except TypeError:
         instead = "its _asdict()" if hasattr(node, "_asdict") else "its state_dict(), or numbers and arrays"
-        raise TypeError(f"a {type(node).__name__} {_at(path)} cannot go into a checkpoint; save {instead}") from None
+        raise TypeError(f"the {type(node).__name__} {_at(path)} cannot go into a checkpoint; save {instead}") from None
     # In C order always: safetensors 0.8 writes other arrays wrongly, without an error (huggingface/safetensors#825).
     array = np.asarray(array, order="C")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -173,12 +173,12 @@ Point = namedtuple("Point", "x y")
 @pytest.mark.parametrize(
     ("tree", "says"),
     [
-        ({"a": {"b": object()}}, "a object at a/b cannot go into a checkpoint"),
-        ({"s": Point(1, 2)}, r"a Point at s .*; save its _asdict\(\)"),
+        ({"a": {"b": object()}}, "the object at a/b cannot go into a checkpoint"),
+        ({"s": Point(1, 2)}, r"the Point at s .*; save its _asdict\(\)"),
         ({"a": {3: 1.0}}, "key 3 at a is not a string"),
         ([np.array(["text"])], "an array at 0 has dtype str"),
         ({"big": np.zeros(2, np.longdouble)}, "an array at big has dtype"),
-        (b"bytes", "a bytes at the top"),
+        (b"bytes", "the bytes at the top"),
     ],
 )
 def test_what_cannot_come_back_exactly_is_refused_by_name(path: Path, tree: object, says: str) -> None:
