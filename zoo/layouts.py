@@ -80,6 +80,8 @@ def from_torch(model: Any, state_dict: Mapping[str, Any]) -> None:
     >>> bool((target.U.numpy() == source.U.numpy()).all())
     True
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"from_torch takes a state_dict, not this {type(state_dict).__name__}: give net.state_dict()")
     own = to_torch(model)
     given = {key: np.asarray(value) for key, value in state_dict.items()}
     if not any(key.startswith("bias") for key in given):

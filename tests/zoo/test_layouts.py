@@ -325,6 +325,7 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_changed(
         (lambda: layouts.to_torch(zoo.GRU(I, H)), TypeError, "no cell like GRU; .* are ElmanRNN, LSTM, GRUResetAfter"),
         (lambda: layouts.to_torch(mixed()), ValueError, "here are: LSTM of 5 in 1 .*, LSTM of 10 in 1"),
         (lambda: layouts.to_keras(tg.nn.Linear(2, 3)), TypeError, "not Linear"),
+        (lambda: layouts.from_torch(zoo.LSTM(I, H), zoo.LSTM(I, H)), TypeError, r"this LSTM: give net\.state_dict"),
         (
             lambda: layouts.from_keras(zoo.GRU(I, H), keras_weights("GRUResetAfter")),
             ValueError,
