@@ -116,7 +116,7 @@ def test_leaves_copy_and_pickle():
         (lambda x: x.__setitem__(0, 1.0), TypeError, r"x\.at\[index\]\.set\(value\)"),
         (lambda x: np.asarray(x), TypeError, r"use x\.numpy\(\)"),
         (lambda x: x.item(), ValueError, r"one entry, this Tensor has shape \(2,\)"),
-        (lambda x: bool(x > 1), ValueError, r"shape \(2,\) is neither true nor false; .*numpy\(\)\.any\(\) or \.all\(\)"),
+        (lambda x: bool(x > 1), ValueError, r"\(2,\) is neither true nor false; .*\.any\(\) or \.all\(\)"),
         (lambda x: f"{x:.3f}", ValueError, r"one entry, this Tensor has shape \(2,\)"),
         (lambda x: copy.deepcopy(x * 2), TypeError, "only leaves"),
         (lambda x: x + np.ones(3), ValueError, r"add: \(2,\) float32, \(3,\) float64"),
