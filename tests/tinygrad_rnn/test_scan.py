@@ -120,6 +120,15 @@ def test_a_sequence_without_steps_and_a_carry_that_changes_its_structure_are_ref
         tg.scan(lambda c, x: ((c, c), c), tg.tensor(np.zeros((B, H))), XS)
 
 
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [(lambda c, x: c + x, "a Tensor alone"), (lambda c, x: (c, x, x), "3 values"), (print, "a NoneType alone")],
+)
+def test_a_step_that_returns_no_pair_is_refused(step, what):
+    with pytest.raises(TypeError, match=rf"scan at t=0: the step returned {what}; it returns a pair, \(carry, y\)"):
+        tg.scan(step, tg.ones((2, 3)), tg.ones((4, 2, 3)))
+
+
 def test_a_carry_that_loses_a_part_is_refused():
     with pytest.raises(ValueError, match=r"t=0: .* a carry built as \(\*,\), but was given \(\*, \*\)"):
         tg.scan(lambda c, x: ((c[0],), x), (tg.tensor(1.0), tg.tensor(1.0)), tg.tensor([1.0, 2.0]))

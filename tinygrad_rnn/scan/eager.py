@@ -49,7 +49,10 @@ def run_eager(
     for t in range(total - 1, -1, -1) if reverse else range(total):
         with scope("time", index=t):
             x = tree.unflatten(structure, [column[t] for column in columns])
-            new, y = step(carry, x)
+            result = step(carry, x)
+            if not isinstance(result, (tuple, list)) or len(result) != 2:  # rows of a lone Tensor are no pair either
+                raise TypeError(f"scan at t={t}: the step returned {_shown(result)}; it returns a pair, (carry, y)")
+            new, y = result
             first = carry is init  # later the type of the container is looked at, which costs nothing
             if (first or type(new) is not type(carry)) and not tree.alike(tree.flatten(new)[1], carry_structure):
                 raise ValueError(
@@ -62,6 +65,11 @@ def run_eager(
                 y = tree.map(lambda a, row=row: _select(row, a, 0), y)
             carry, ys[t] = new, y
     return carry, ys
+
+
+def _shown(result: Any) -> str:
+    many = isinstance(result, (tuple, list))
+    return f"{len(result)} values" if many else f"a {type(result).__name__} alone"
 
 
 def _tensor(x: Any) -> Tensor:
