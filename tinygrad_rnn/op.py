@@ -121,7 +121,7 @@ def refusal(name: str, cause: str, values: Sequence[Any], kind: type[Exception] 
     """The error that a user sees when an op cannot do what it is asked: the op, the place, the shapes and the cause."""
     shown = ", ".join(f"{tuple(v.shape)} {v.dtype}" if hasattr(v, "dtype") else repr(v)[:60] for v in values)
     place = f" at {local.frame.scope}" if local.frame.scope else ""
-    return kind(f"{name}{place}: {shown}; {cause}")
+    return kind(f"{name}{place}: {shown}{'; ' * bool(shown)}{cause}")
 
 
 LEAF = Op("leaf", "leaf", lambda: None)  # what a user made: a parameter, an input

@@ -49,6 +49,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tg.roll(X, 1, 2), ValueError, "roll: (4, 3) float32; axis 2 is out of bounds for array of dimension 2"),
     (lambda: tg.repeat(X, 2, 2), ValueError, "repeat: (4, 3) float32; axis 2 is out of bounds for array of dimension"),
     (lambda: tg.moveaxis(X, 0, (0, 1)), ValueError, "moveaxis: (4, 3) float32; 0 to (0, 1): as many places as axes"),
+    (lambda: tg.concatenate([]), ValueError, "concatenate: need at least one array to concatenate"),
     (lambda: tg.split(X, 0), ValueError, "split: (4, 3) float32; axis -1 has 3 entries, not a multiple of 0"),
     (lambda: tg.topk(X, 1, 2), ValueError, "topk: (4, 3) float32; axis 2 is out of bounds for array of dimension 2"),
     (lambda: tg.einsum("ij,jk", X, X), ValueError,
