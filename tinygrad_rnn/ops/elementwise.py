@@ -152,7 +152,7 @@ def cos(xp, x):
 
 @elementwise("tanh", lambda out: 1 - out * out)
 def tanh(xp, x):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent, (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ): between −1 and 1, with derivative 1 − tanh² x."""
     return xp.tanh(x)
 
 
@@ -278,7 +278,7 @@ def clip(x, min=None, max=None):
     jvp=[None, lambda t, condition: where(condition, t, 0.0), lambda t, condition: where(condition, 0.0, t)],
 )  # fmt: skip
 def where(xp, condition, a, b):
-    """a where the condition holds, else b."""
+    """a where the condition holds, else b, entry by entry; the gradient goes to the one that was taken."""
     return xp.where(condition, a, b)
 
 

@@ -79,7 +79,7 @@ def _inner_sizes(a, b):
 
 @bilinear("matmul", _left, _right, deferred={1: (_rows, _sum_of_outer_products)}, hint=_inner_sizes)
 def matmul(a, b):
-    """The matrix product over the last two axes, batched over the others, by NumPy's rules for 1-D arguments."""
+    """The matrix product (…, n, k) @ (…, k, m) → (…, n, m), batched over the others; 1-D arguments as in NumPy."""
     return a @ b
 
 

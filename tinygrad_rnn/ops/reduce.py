@@ -77,7 +77,12 @@ def _sum(x, *, axis, keepdims):
 
 
 def sum(x, axis=None, keepdims=False):
-    """Σ x."""
+    """Σ x over an axis, a tuple of axes or all of them; with ``keepdims`` they stay, with size 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sum(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    tensor([4., 6.])
+    """
     return _sum(x, axis=axis, keepdims=keepdims)
 
 
@@ -87,7 +92,7 @@ def _mean(x, *, axis, keepdims):
 
 
 def mean(x, axis=None, keepdims=False):
-    """Σ x / n."""
+    """Σ x / n over an axis, a tuple of axes or all of them; with ``keepdims`` they stay, with size 1."""
     return _mean(x, axis=axis, keepdims=keepdims)
 
 
