@@ -51,7 +51,7 @@ class Example:
             raise ValueError("a bidirectional model reads the whole sequence at once; it cannot be truncated")
         rng = tg.random.Generator(self.seed)
         net = Net(self._model(rng.fork("model")), self.inputs, rng=rng.fork("head"))
-        symbols = rng.fork("data").integers(0, self.inputs, (self.steps + 1, self.batch))
+        symbols = rng.fork("data").integers((self.steps + 1, self.batch), 0, self.inputs)
         x, labels = tg.one_hot(symbols[:-1], classes=self.inputs), symbols[1:]
         return lambda: self._run(net, x, labels)
 
