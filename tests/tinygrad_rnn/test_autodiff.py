@@ -90,6 +90,14 @@ def test_ten_thousand_steps_need_no_recursion():
     del h  # the chain of nodes dies without recursion too
 
 
+def test_a_cotangent_takes_the_dtype_of_the_output():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    for cotangent in (np.ones(2), tg.tensor(np.ones(2)), tg.tensor(np.array([1 + 5j, 1 - 5j]))):
+        x.backward(cotangent)
+        assert x.grad.tolist() == [1, 1] and x.grad.dtype == np.float32
+        x.grad = None
+
+
 def test_what_a_callback_saw_stays_as_it_was_when_gradients_add_up():
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     seen = []

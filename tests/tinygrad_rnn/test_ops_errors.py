@@ -21,6 +21,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: X[:, 0, 0], IndexError, "getitem: (4, 3) float32; too many indices for array"),
     (lambda: X[0:1.5], TypeError, "getitem: (4, 3) float32; slice(0, 1.5, None) needs integers or None"),
     (lambda: X[IDS], IndexError, "gather: (4, 3) float32, (2,) int64; index 7 is out of bounds"),
+    (lambda: X.at[[0, 4]].add(1.0), IndexError, "index 4 is out of bounds for an axis of size 4"),
     (lambda: X[np.array([0.5])], IndexError, "gather: (4, 3) float32, (1,) float64; arrays used as indices must be of"),
     (lambda: X[np.ones(3, bool)], IndexError, "gather: (4, 3) float32, (3,) bool; boolean index did not match"),
     (lambda: X["a"], IndexError, "gather: (4, 3) float32, () <U1; arrays used as indices must be of integer"),

@@ -208,6 +208,15 @@ def test_stacked_and_bidirectional_keras_weights_follow_each_other(name: str) ->
     np.testing.assert_allclose(ours(xs)[0].numpy(), ys, rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("form", [list, lambda ws: dict(zip(("rnn/kernel", "rnn/recurrent_kernel"), ws))])
+@pytest.mark.parametrize("name", KERAS)
+def test_a_keras_layer_without_biases_loads_with_zeros(name: str, form: Callable[[list[Array]], Any]) -> None:
+    ours, (kernel, recurrent, bias), xs = model(name), keras_weights(name), numbers(T, B, I)
+    layouts.from_keras(ours, form([kernel, recurrent]))
+    expected = run_keras(name, xs, [kernel, recurrent, np.zeros_like(bias)])
+    np.testing.assert_allclose(ours(xs)[0].numpy(), expected, rtol=0, atol=1e-13)
+
+
 @pytest.mark.filterwarnings("ignore")  # Keras warns about itself
 @pytest.mark.parametrize("name", KERAS)
 def test_the_transcription_of_keras_is_keras(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

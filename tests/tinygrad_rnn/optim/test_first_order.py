@@ -234,6 +234,9 @@ def test_the_learning_rate_is_set_between_steps():
         optimizer.step([tg.tensor(1.0)])
         seen.append(w.item())
     assert seen == [0.5, 0.25, 0.125]
+    optimizer.lr = 0.0  # where a cosine ends
+    optimizer.step([tg.tensor(1.0)])
+    assert w.item() == 0.125
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
