@@ -98,6 +98,20 @@ def test_a_cotangent_takes_the_dtype_of_the_output():
         x.grad = None
 
 
+@pytest.mark.parametrize("dtype", ["float64", "complex64"])
+def test_a_tangent_has_the_dtype_of_the_output(dtype):
+    x = tg.tensor([1.0, 2.0])
+    y, tangent = tg.jvp(lambda x: x + np.ones(2, dtype), (x,), (x,))
+    assert y.dtype == tangent.dtype == dtype
+
+
+@pytest.mark.parametrize("arguments", [(1.0, (1.0,)), ((1.0,), 1.0)])
+@pytest.mark.parametrize("transform", [tg.jvp, tg.hvp])
+def test_primals_and_tangents_are_tuples(transform, arguments):
+    with pytest.raises(TypeError, match="takes a tuple of arguments and one of tangents"):
+        transform(tg.sin, *arguments)
+
+
 def test_what_a_callback_saw_stays_as_it_was_when_gradients_add_up():
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     seen = []

@@ -113,6 +113,12 @@ def test_options_that_do_not_fit_are_refused(options, message):
         tg.scan(step, tg.tensor(np.zeros((B, H))), XS, **options)
 
 
+@pytest.mark.parametrize("xs", [None, np.zeros(3)])
+def test_lengths_need_a_batch_to_count_along(xs):
+    with pytest.raises(ValueError, match=r"lengths need xs with a batch axis, \(T, B, …\)"):
+        tg.scan(lambda c, x: (c, c), tg.tensor(0.0), xs, length=3, lengths=[3])
+
+
 def test_a_sequence_without_steps_and_a_carry_that_changes_its_structure_are_refused():
     with pytest.raises(ValueError, match="no steps"):
         tg.scan(step, tg.tensor(np.zeros((B, H))), XS[:0])

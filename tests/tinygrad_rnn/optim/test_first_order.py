@@ -239,6 +239,12 @@ def test_the_learning_rate_is_set_between_steps():
     assert w.item() == 0.125
 
 
+def test_a_gradient_of_another_dtype_leaves_the_parameters_dtype():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    optim.SGD([w], lr=0.5).step([np.array([1.0, 2.0])])
+    assert w.tolist() == [0.5, 1.0] and w.dtype == np.float32
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_updated(bad, device):
     optimizer = optim.Adam(_parameters(_values(), device))
