@@ -123,12 +123,11 @@ def _parse(device: str) -> tuple[Backend, int]:
         raise ValueError(f"device {device!r} is not a device; use 'cpu', 'cuda' or 'cuda:0'")
     index = int(number or 0)
     if name == "cuda":
+        if index:  # arrays made along the way would land on CuPy's current device, which is the first
+            raise ValueError(f"device {device!r}: one GPU a process; set CUDA_VISIBLE_DEVICES={index} and say 'cuda'")
         backend = _load_cuda()
         if not backend.module.is_available():
             raise RuntimeError(f"device {device!r}: CuPy finds no CUDA device on this machine; use device='cpu'")
-        count = backend.module.cuda.runtime.getDeviceCount()
-        if index >= count:
-            raise RuntimeError(f"device {device!r} is not there: this machine has cuda:0 to cuda:{count - 1}")
         return backend, index
     if name not in BACKENDS:
         raise ValueError(f"unknown device {device!r}; known: {', '.join(sorted({*BACKENDS, 'cuda'}))}")

@@ -41,14 +41,21 @@ class Entry:
     def formula(self) -> str:
         """That number as a polynomial in the input size I and the hidden size H, found by counting at a few sizes.
 
+        "no polynomial in I·H, H², I, H" when it is none.
+
         >>> entry("LSTM").formula()
         '4·I·H + 4·H² + 4·H'
         """
         terms = {"I·H": lambda i, h: i * h, "H²": lambda i, h: h * h, "I": lambda i, h: i, "H": lambda i, h: h}
-        sizes = [(2, 3), (3, 5), (5, 2), (7, 4)]
-        table = [[term(i, h) for term in terms.values()] for i, h in sizes]
-        found = np.linalg.solve(np.array(table, float), [self.count(i, h) for i, h in sizes]).round(6)
-        return " + ".join(f"{n:g}·{term}" if n != 1 else term for n, term in zip(found, terms) if n)
+        terms["1"] = lambda i, h: 1
+        sizes = [(2, 3), (3, 5), (5, 2), (7, 4), (4, 4), (6, 9)]  # one more than there are terms, to see that they do
+        table = np.array([[term(i, h) for term in terms.values()] for i, h in sizes], float)
+        counts = [self.count(i, h) for i, h in sizes]
+        found = np.linalg.lstsq(table, counts)[0].round(6)
+        if not np.allclose(table @ found, counts):
+            return f"no polynomial in {', '.join([*terms][:-1])}"
+        shown = {t: f"{n:g}" if t == "1" else t if n == 1 else f"{n:g}·{t}" for n, t in zip(found, terms) if n}
+        return " + ".join(shown.values())
 
 
 CELLS: dict[str, Entry] = {}

@@ -51,3 +51,8 @@ def test_an_unknown_device_is_refused_with_the_known_ones(name):
 def test_parameters_are_drawn_on_the_cpu_so_every_device_starts_equal(device):
     a = tg.random.Generator(3).normal((4,), device=device).numpy()
     np.testing.assert_array_equal(a, tg.random.Generator(3).normal((4,)).numpy())
+
+
+def test_a_second_gpu_is_chosen_outside():
+    with pytest.raises(ValueError, match="one GPU a process; set CUDA_VISIBLE_DEVICES=1 and say 'cuda'"):
+        tg.tensor([1.0], device="cuda:1")

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--top-k", type=COUNT, metavar="N", help="draw from the N most likely only (all)")
     parser.add_argument("--seed", type=number(int, low=0), default=0, metavar="N", help="of the chance it takes (0)")
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda or cuda:1 (cpu)")
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (cpu)")
     given = parser.parse_args(arguments)
 
     run, place = Run.open(given.run), device(given.device)
