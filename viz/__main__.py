@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import zoo
 from zoo.errors import UserError
@@ -40,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "unroll",
         help="the unrolled graph with its backward messages",
         description=ABOUT,
-        epilog=EXAMPLES.format(cells=", ".join(zoo.names())),
+        epilog=EXAMPLES.format(cells=textwrap.fill(", ".join(zoo.names()), 80, subsequent_indent=" " * 7)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Example()
@@ -80,15 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if json:
             from .render import write
 
-            write(json, recorded.to_json(indent=1).encode())
+            write(Path(json), recorded.to_json(indent=1).encode())
     except (UserError, ValueError, OSError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     for remark in remarks:
         print(f"{PROGRAM}: {remark.message}", file=sys.stderr)
     drawn = picture.trace
-    parts = f"{len(drawn.steps)} steps, {len(drawn.nodes)} nodes, {len(drawn.edges)} edges, {len(drawn.cuts)} cuts"
-    print(f"{written}: {parts}")
+    parts = (("steps", drawn.steps), ("nodes", drawn.nodes), ("edges", drawn.edges), ("cuts", drawn.cuts))
+    counts = {name: len(found) for name, found in parts}
+    print(f"{written}: {', '.join(f'{n} {name}' for name, n in counts.items() if n)}")
     return 0 if str(written) == str(out) else 1
 
 

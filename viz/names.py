@@ -9,7 +9,8 @@ from typing import Any
 
 import tinygrad_rnn as tg
 
-SILENT = (tg.__name__ + ".", "zoo.topology.", "viz.record")  # their local variables name nothing that a reader knows
+# The local variables of these name nothing that a reader knows.
+SILENT = (tg.__name__ + ".", "numpy.", "zoo.topology.", "viz.record")
 
 
 class Listener:

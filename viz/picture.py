@@ -62,6 +62,8 @@ def unroll(
     in a rail at the left ("shared") or not at all ("hide"); `captions` are written under the steps in their order, such
     as the letters of a text. Raises ValueError for other words, and for more captions than steps.
     """
+    if not isinstance(trace, Trace):
+        raise TypeError(f"unroll draws a trace, not {type(trace).__name__}: viz.unroll(viz.trace(loss))")
     for name, value, known in (("level", level, ("cell", "op")), ("params", params, ("shared", "hide"))):
         if value not in known:
             raise ValueError(f"unroll: {name}={value!r} is none of {', '.join(map(repr, known))}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 import warnings
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+from tinygrad_rnn.io import atomic_write
 
 FORMATS = ("svg", "png", "pdf")
 INSTALL = "install Graphviz (on Debian: apt install graphviz) or its library (pip install pygraphviz)"
@@ -59,21 +60,9 @@ def save(dot: str, path: str | os.PathLike[str]) -> Path:
         return text
 
 
-def write(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write a file aside and rename it: a reader sees the old one or the new one, never half."""
-    path = Path(path)
-    try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        os.unlink(aside)
-        raise
+def write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all; returns its path."""
+    atomic_write(path, content)
     return path
 
 

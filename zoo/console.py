@@ -18,8 +18,12 @@ def console() -> Console:
     """Standard output as rich sees it now: text is shown as it is, and not broken where there is no terminal."""
     from rich.console import Console
 
+    class Output(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the program; its caller knows better
+            raise BrokenPipeError
+
     terminal = sys.stdout.isatty()
-    return Console(highlight=False, emoji=False, soft_wrap=not terminal, width=None if terminal else 200)
+    return Output(highlight=False, emoji=False, soft_wrap=not terminal, width=None if terminal else 200)
 
 
 def say(text: str = "") -> None:

@@ -50,7 +50,7 @@ def test_without_graphviz_the_text_is_written_and_the_status_says_so(
         (["--hidden", "-1"], "hidden is -1"),
         (["--bidirectional", "--truncate", "2"], "cannot be truncated"),
         (["--out", "x.gif"], "use one of .svg, .png, .pdf, .dot"),
-        (["--out", "nowhere/x.dot"], "there is no folder"),
+        (["--out", "nowhere/x.dot"], "make the folder first"),
     ],
 )
 def test_a_bad_request_gets_one_line_and_status_2(
