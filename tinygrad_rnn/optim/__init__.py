@@ -1,7 +1,8 @@
 """Optimisers, limits on gradients, and learning-rate schedules."""
 
 from .clip import clip_by_global_norm, clip_by_value, global_norm
-from .first_order import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .first_order import SGD, Adagrad, Adam, AdamW, RMSprop
+from .optimizer import Optimizer
 from .schedule import Plateau, constant, cosine, exponential, step_decay, warmup
 
 __all__ = [
