@@ -17,7 +17,7 @@ from zoo.tasks.task import Metric, Score
 
 @dataclass(frozen=True)
 class Report:
-    """The contents of report.html. Every text is plain (escaped here); `figures` maps captions to SVG documents."""
+    """The contents of report.html. Every text is plain (escaped here); `figures`: caption, file, SVG text."""
 
     title: str
     facts: Mapping[str, str]
@@ -28,7 +28,7 @@ class Report:
     sample_caption: str
     config: Mapping[str, Any]
     commands: Mapping[str, str] = field(default_factory=dict)
-    figures: Mapping[str, str] = field(default_factory=dict)
+    figures: Sequence[tuple[str, str, str]] = ()
 
     def render(self) -> str:
         """The page: no scripts, nothing fetched, readable on light and dark screens and on paper."""
@@ -46,7 +46,11 @@ class Report:
             f"<h2>{_text(self.metric.name[0].upper() + self.metric.name[1:])}</h2>",
             f"<table><caption>{better} is better{held_out}</caption>{scores}</table>",
             f"<h2>Sample</h2><p>{_text(self.sample_caption)}</p><pre>{_text(self.sample)}</pre>",
-            *(f"<figure><figcaption>{_text(k)}</figcaption>{_inline(v)}</figure>" for k, v in self.figures.items()),
+            *(
+                f'<figure><figcaption><a href="{_text(file)}" title="by itself, to zoom into">{_text(caption)}</a>'
+                f"</figcaption>{_inline(svg)}</figure>"
+                for caption, file, svg in self.figures
+            ),
             "<h2>Go on</h2>" + _definitions(self.commands, code=True) if self.commands else "",
             "<h2>Configuration</h2><pre>" + _text(json.dumps(self.config, indent=2, ensure_ascii=False)) + "</pre>",
         ]
@@ -150,5 +154,6 @@ pre { background: var(--panel); padding: 1rem; border-radius: 6px; white-space: 
       font: 14px/1.45 ui-monospace, monospace; }
 code { font: 14px ui-monospace, monospace; }
 figure { margin: 2rem 0 0; overflow-x: auto; } figcaption { font-weight: 600; margin-bottom: .5rem; }
+figcaption a { color: inherit; text-decoration: none; border-bottom: 1px dotted; }
 figure svg { max-width: 100%; height: auto; border-radius: 6px; }
 """

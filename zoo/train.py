@@ -163,7 +163,7 @@ def finish(task: Task, run: Run) -> None:
 
     curve = loss_curve(records, metric, baselines)
     run.write("loss.svg", curve)
-    figures = {"Loss curve": curve, **draw(task, run)}
+    figures = [("Loss curve", "loss.svg", curve), *draw(task, run)]
     commands = {"ask it": f"python -m zoo sample {shlex.quote(str(run.folder))}"}
     report = Report(
         title=f"{task.name}: {task.summary}",
@@ -181,18 +181,18 @@ def finish(task: Task, run: Run) -> None:
     console.facts({"report": str(path), "pictures": ", ".join(map(str, sorted(run.folder.glob("*.svg")))), **commands})
 
 
-def draw(task: Task, run: Run) -> dict[str, str]:
-    """The unrolled graph of the task's example with its backward messages, saved in the run's folder: caption → SVG."""
+def draw(task: Task, run: Run) -> list[tuple[str, str, str]]:
+    """The unrolled graph of the task's example with its messages, saved in the run's folder: as the report takes it."""
     import viz
 
-    trace, drawn = viz.trace(task.example), {}
+    trace, drawn = viz.trace(task.example), []
     with warnings.catch_warnings(record=True) as remarks:
         warnings.simplefilter("always")
         for level, (name, caption) in PICTURES.items():
             if level in task.levels:
                 path = viz.unroll(trace, level=level, captions=task.captions()).save(run.folder / name)
                 if path.suffix == ".svg":
-                    drawn[caption] = path.read_text(encoding="utf-8")
+                    drawn.append((caption, name, path.read_text(encoding="utf-8")))
     for remark in remarks:  # without Graphviz a .dot file is written and viz says what to install
         console.say(str(remark.message))
     return drawn

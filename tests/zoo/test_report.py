@@ -22,7 +22,7 @@ def page(**changes):
         "title": "char-lm", "facts": {"data": "a book"}, "metric": BITS, "model": Score("this model", 1.84),
         "baselines": BASELINES, "sample": "The quick", "sample_caption": "What it writes", "config": {"seed": 0},
         "commands": {"write more": "python -m zoo sample runs/x"},
-        "figures": {"Loss curve": loss_curve(RECORDS, BITS, BASELINES)},
+        "figures": [("Loss curve", "loss.svg", loss_curve(RECORDS, BITS, BASELINES))],
     }  # fmt: skip
     return Report(**(contents | changes)).render()
 
@@ -62,7 +62,7 @@ def test_the_page_is_well_formed_and_fetches_nothing():
     html = page()
     tags = parsed(html)
     assert "svg" in tags.seen and "script" not in tags.seen
-    assert [link for link in tags.links if not link.startswith("#")] == []
+    assert [link for link in tags.links if not link.startswith("#")] == ["loss.svg"]  # beside it, to be opened
     assert not re.search(r"url\((?!#)|@import", html)
 
 
@@ -74,7 +74,7 @@ def test_the_table_lists_the_model_among_the_baselines_best_first():
 
 def test_where_higher_is_better_the_highest_comes_first():
     letters = Metric("letters right", lower_is_better=False, digits=0)
-    html = page(metric=letters, model=Score("this model", 4.0), baselines=[Score("most frequent", 2.0)], figures={})
+    html = page(metric=letters, model=Score("this model", 4.0), baselines=[Score("most frequent", 2.0)], figures=())
     assert html.index("this model") < html.index("most frequent")
     assert "higher is better" in html
 
