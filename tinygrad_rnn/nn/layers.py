@@ -63,19 +63,24 @@ class Embedding(Module):
 class LayerNorm(Module):
     """``(x − mean) / √(variance + eps) · weight + bias`` over the last axis (Ba et al. 2016).
 
+    ``bias=False`` leaves the last term out, where another bias is added anyway.
+
     >>> import tinygrad_rnn as tg
     >>> tg.nn.LayerNorm(2)(tg.tensor([[1.0, 3.0]]))
     tensor([[-1.,  1.]], requires_grad=True)
     """
 
-    def __init__(self, features: int, *, eps: float = 1e-5) -> None:
+    bias: Tensor | None
+
+    def __init__(self, features: int, *, eps: float = 1e-5, bias: bool = True) -> None:
         self.eps = eps
         self.weight = parameter(init.constant(None, (features,), value=1.0))
-        self.bias = parameter(init.zeros(None, (features,)))
+        self.bias = parameter(init.zeros(None, (features,))) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         centred = x - mean(x, -1, keepdims=True)
-        return centred / sqrt(mean(centred * centred, -1, keepdims=True) + self.eps) * self.weight + self.bias
+        y = centred / sqrt(mean(centred * centred, -1, keepdims=True) + self.eps) * self.weight
+        return y if self.bias is None else y + self.bias
 
 
 class RMSNorm(Module):

@@ -14,6 +14,7 @@ LAYERS = {
     "Linear without bias": lambda: nn.Linear(5, 3, bias=False, rng=Generator(1)),
     "Embedding": lambda: nn.Embedding(7, 5, rng=Generator(1)),
     "LayerNorm": lambda: nn.LayerNorm(5, eps=1e-3),
+    "LayerNorm without bias": lambda: nn.LayerNorm(5, eps=1e-3, bias=False),
     "RMSNorm": lambda: nn.RMSNorm(5, eps=1e-3),
 }
 
@@ -24,6 +25,7 @@ def _torch_layer(torch, name, layer):
         "Linear without bias": lambda: torch.nn.Linear(5, 3, bias=False),
         "Embedding": lambda: torch.nn.Embedding(7, 5),
         "LayerNorm": lambda: torch.nn.LayerNorm(5, eps=1e-3),
+        "LayerNorm without bias": lambda: torch.nn.LayerNorm(5, eps=1e-3, bias=False),
         "RMSNorm": lambda: torch.nn.RMSNorm(5, eps=1e-3),
     }
     reference = make[name]().double()
