@@ -191,7 +191,8 @@ def test_gradients_with_lengths_agree_with_central_differences(name: str) -> Non
         shifted = [tg.tree.map(lambda a, t: a + by * t, a, t) for a, t in ((xs, tangents[1]), (state, tangents[2]))]
         return loss(other, *shifted).item()
 
-    assert found == pytest.approx((moved(1e-5) - moved(-1e-5)) / 2e-5, rel=1e-6)
+    near, far = moved(1e-5) - moved(-1e-5), moved(2e-5) - moved(-2e-5)
+    assert found == pytest.approx((8 * near - far) / 12e-5, rel=1e-6)  # of fourth order: some cells are very curved
     assert tg.jvp(loss, primals, tangents)[1].item() == pytest.approx(found, rel=1e-10)
 
 

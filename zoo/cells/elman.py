@@ -1,4 +1,4 @@
-"""The plain recurrent net."""
+"""Plain recurrent nets: every unit hears all others (Elman), or only itself (IndRNN)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ import tinygrad_rnn as tg
 from zoo.cell import Cell
 from zoo.registry import register
 
-__all__ = ["ElmanRNN"]
+__all__ = ["ElmanRNN", "IndRNN"]
 
 NONLINEARITIES = {"tanh": tg.tanh, "relu": tg.relu}
+
+
+def _checked(cell: Cell, nonlinearity: str) -> str:
+    if nonlinearity not in NONLINEARITIES:
+        known = ", ".join(NONLINEARITIES)
+        raise ValueError(f"{type(cell).__name__}: nonlinearity={nonlinearity!r} is not one of {known}")
+    return nonlinearity
 
 
 @register(
@@ -44,13 +51,54 @@ class ElmanRNN(Cell):
         rng: tg.random.Generator | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        if nonlinearity not in NONLINEARITIES:
-            raise ValueError(f"ElmanRNN: nonlinearity={nonlinearity!r} is not one of {', '.join(NONLINEARITIES)}")
         rng = rng or tg.random.Generator()
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = _checked(self, nonlinearity)
         self.input = tg.nn.Linear(input_size, hidden_size, rng=rng.fork("input"))
         self.U = tg.nn.parameter(tg.nn.init.orthogonal(rng.fork("U"), (hidden_size, hidden_size)))
 
     def step(self, x: Any, s: State) -> tuple[Any, State]:
         h = NONLINEARITIES[self.nonlinearity](self.input(x) + s.h @ self.U)
+        return h, self.State(h)
+
+
+@register(
+    paper="Li et al. 2018, Independently recurrent neural network, arXiv:1803.04831",
+    family="plain",
+    equations="""
+    hₜ = φ(xₜ W + u ∘ hₜ₋₁ + b)      φ = relu or tanh
+    yₜ = hₜ
+    """,
+)
+class IndRNN(Cell):
+    """The independently recurrent net: each unit has one recurrent weight, and sees no other unit's past.
+
+    An ``ElmanRNN`` with a diagonal U, in which |u|ᵀ is all that can grow or fade over T steps; for memories of T steps
+    the paper keeps |u| ≤ 2^(1/T). ``nonlinearity`` is "relu", as in the paper (torchrecurrent's default is tanh, and
+    its u N(0, 1)), or "tanh". W starts as glorot_uniform, u from U(0, 1) as in the authors' code, b at 0.
+
+    >>> cell = IndRNN(3, 5)
+    >>> y, s = cell(tg.ones((2, 3)), cell.init_state(2))
+    >>> y.shape, s.h.shape
+    ((2, 5), (2, 5))
+    """
+
+    class State(NamedTuple):
+        h: tg.Tensor
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "relu",
+        rng: tg.random.Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        rng = rng or tg.random.Generator()
+        self.nonlinearity = _checked(self, nonlinearity)
+        self.input = tg.nn.Linear(input_size, hidden_size, rng=rng.fork("input"))
+        self.u = tg.nn.parameter(rng.fork("u").uniform((hidden_size,), 0.0, 1.0))
+
+    def step(self, x: Any, s: State) -> tuple[Any, State]:
+        h = NONLINEARITIES[self.nonlinearity](self.input(x) + self.u * s.h)
         return h, self.State(h)
