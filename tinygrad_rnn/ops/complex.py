@@ -16,19 +16,34 @@ __all__ = ["angle", "conj", "imag", "real"]
 
 @linear("real", lambda g: g)
 def real(x):
-    """The real part."""
+    """The real part, with gradient 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.real(tg.tensor([1 + 2j, 3 - 4j]))
+    tensor([1., 3.])
+    """
     return x.real
 
 
 @linear("imag", lambda g: -1j * g)
 def imag(x):
-    """The imaginary part; 0 for real x."""
+    """The imaginary part, with gradient i; 0 for real x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.imag(tg.tensor([1 + 2j, 3 - 4j]))
+    tensor([ 2., -4.])
+    """
     return x.imag
 
 
 @linear("conj", lambda g: g.conj())
 def conj(x):
-    """The complex conjugate; real x itself."""
+    """The complex conjugate, as is its gradient; real x itself.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.conj(tg.tensor([1 + 2j, 3 - 4j]))
+    tensor([1.-2.j, 3.+4.j], dtype=complex64)
+    """
     return x.conj()
 
 
@@ -44,5 +59,10 @@ def _turn(x):
     jvp=lambda t, x: (t * _turn(x)).imag if x.dtype.kind == "c" else t * 0,
 )
 def angle(xp, x):
-    """The angle of z to the positive real axis, in radians, in (−π, π]; the derivative at 0 counts as 0."""
+    """The angle of z to the positive real axis, in radians, in (−π, π]; the gradient is i z / |z|², 0 at 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.angle(tg.tensor([1 + 1j, -1 + 0j]))
+    tensor([0.7854, 3.1416])
+    """
     return xp.angle(x)
