@@ -54,31 +54,56 @@ __all__ = [
 
 @elementwise("add", 1, 1)
 def add(a, b):
-    """a + b."""
+    """a + b; each gets the gradient, summed over the axes along which it was broadcast.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.add(tg.tensor([1.0, 2.0]), 10.0)
+    tensor([11., 12.])
+    """
     return a + b
 
 
 @elementwise("sub", 1, -1)
 def sub(a, b):
-    """a − b."""
+    """a − b; the gradient goes to a, its negative to b.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sub(tg.tensor([1.0, 2.0]), 10.0)
+    tensor([-9., -8.])
+    """
     return a - b
 
 
 @elementwise("neg", -1)
 def neg(x):
-    """−x."""
+    """−x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.neg(tg.tensor([1.0, -2.0]))
+    tensor([-1.,  2.])
+    """
     return -x
 
 
 @elementwise("mul", lambda b: b, lambda a: a)
 def mul(a, b):
-    """a · b, entry by entry."""
+    """a · b, entry by entry; ∂/∂a = b, ∂/∂b = a.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.mul(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0]))
+    tensor([3., 8.])
+    """
     return a * b
 
 
 @elementwise("div", lambda b: 1 / b, lambda out, b: -out / b)
 def div(a, b):
-    """a / b, entry by entry."""
+    """a / b, entry by entry; ∂/∂a = 1/b, ∂/∂b = −a/b².
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.div(tg.tensor([1.0, 2.0]), tg.tensor([4.0, 2.0]))
+    tensor([0.25, 1.  ])
+    """
     return a / b
 
 
@@ -98,67 +123,122 @@ def _pow_by_exponent(out, a):
 
 @elementwise("pow", _pow_by_base, _pow_by_exponent)
 def pow(a, b):
-    """a^b; the derivative by b counts as 0 where a ≤ 0."""
+    """a^b; ∂/∂a = b a^(b−1), ∂/∂b = a^b log a, which counts as 0 where a ≤ 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.pow(tg.tensor([2.0, 3.0]), 3)
+    tensor([ 8., 27.])
+    """
     return a**b
 
 
 @elementwise("square", lambda x: 2 * x)
 def square(x):
-    """x²."""
+    """x²; the derivative is 2x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.square(tg.tensor([2.0, -3.0]))
+    tensor([4., 9.])
+    """
     return x * x
 
 
 @elementwise("exp", lambda out: out)
 def exp(xp, x):
-    """eˣ."""
+    """eˣ, which is its own derivative.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.exp(tg.tensor([0.0, 1.0]))
+    tensor([1.    , 2.7183])
+    """
     return xp.exp(x)
 
 
 @elementwise("expm1", lambda out: out + 1)
 def expm1(xp, x):
-    """eˣ − 1, accurate near 0."""
+    """eˣ − 1, accurate near 0; the derivative is eˣ.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.expm1(tg.tensor([1e-9, 1.0]))
+    tensor([1.0000e-09, 1.7183e+00])
+    """
     return xp.expm1(x)
 
 
 @elementwise("log", lambda x: 1 / x)
 def log(xp, x):
-    """Natural logarithm."""
+    """Natural logarithm; the derivative is 1/x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log(tg.tensor([1.0, 10.0]))
+    tensor([0.    , 2.3026])
+    """
     return xp.log(x)
 
 
 @elementwise("log1p", lambda x: 1 / (1 + x))
 def log1p(xp, x):
-    """log(1 + x), accurate near 0."""
+    """log(1 + x), accurate near 0; the derivative is 1 / (1 + x).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log1p(tg.tensor([0.0, 1.0]))
+    tensor([0.    , 0.6931])
+    """
     return xp.log1p(x)
 
 
 @elementwise("sqrt", lambda out: 0.5 / out)
 def sqrt(xp, x):
-    """√x."""
+    """√x; the derivative is 1 / (2√x), infinite at 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sqrt(tg.tensor([4.0, 9.0]))
+    tensor([2., 3.])
+    """
     return xp.sqrt(x)
 
 
 @elementwise("sin", lambda x: cos(x))
 def sin(xp, x):
-    """Sine, in radians."""
+    """Sine, in radians; the derivative is cos x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sin(tg.tensor([0.0, 1.0]))
+    tensor([0.    , 0.8415])
+    """
     return xp.sin(x)
 
 
 @elementwise("cos", lambda x: -sin(x))
 def cos(xp, x):
-    """Cosine, in radians."""
+    """Cosine, in radians; the derivative is −sin x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cos(tg.tensor([0.0, 1.0]))
+    tensor([1.    , 0.5403])
+    """
     return xp.cos(x)
 
 
 @elementwise("tanh", lambda out: 1 - out * out)
 def tanh(xp, x):
-    """Hyperbolic tangent, (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ): between −1 and 1, with derivative 1 − tanh² x."""
+    """Hyperbolic tangent, (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ): between −1 and 1, with derivative 1 − tanh² x.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tanh(tg.tensor([-1.0, 0.0, 100.0]))
+    tensor([-0.7616,  0.    ,  1.    ])
+    """
     return xp.tanh(x)
 
 
 @elementwise("sigmoid", lambda out: out * (1 - out))
 def sigmoid(xp, x):
-    """1 / (1 + e⁻ˣ), computed as ½ tanh(x/2) + ½, which never overflows; its logarithm is −softplus(−x)."""
+    """σ = 1 / (1 + e⁻ˣ), as ½ tanh(x/2) + ½, which never overflows; σ' = σ (1 − σ), log σ(x) = −softplus(−x).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sigmoid(tg.tensor([-100.0, 0.0, 1.0]))
+    tensor([0.    , 0.5   , 0.7311])
+    """
     y = xp.tanh(0.5 * x)
     y *= 0.5
     y += 0.5
@@ -167,31 +247,56 @@ def sigmoid(xp, x):
 
 @constant("step")
 def step(xp, x):
-    """1 where x > 0, else 0, in the dtype of x."""
+    """1 where x > 0, else 0, in the dtype of x; no gradient passes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.step(tg.tensor([-1.0, 0.0, 2.0]))
+    tensor([0., 0., 1.])
+    """
     return (x > 0).astype(x.dtype)
 
 
 @elementwise("relu", lambda out: step(out))
 def relu(xp, x):
-    """max(x, 0)."""
+    """max(x, 0); the derivative is step(x), so 0 at 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.relu(tg.tensor([-1.0, 0.0, 2.0]))
+    tensor([0., 0., 2.])
+    """
     return xp.maximum(x, 0)
 
 
 @elementwise("leaky_relu", lambda x, negative_slope: step(x) * (1 - negative_slope) + negative_slope)
 def leaky_relu(xp, x, *, negative_slope=0.01):
-    """x where positive, else negative_slope · x."""
+    """x where positive, else negative_slope · x; the derivative at 0 is negative_slope (Maas et al. 2013).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.leaky_relu(tg.tensor([-1.0, 0.0, 2.0]))
+    tensor([-0.01,  0.  ,  2.  ])
+    """
     return xp.where(x > 0, x, negative_slope * x)
 
 
 @elementwise("elu", lambda x, out, alpha: step(x) + (1 - step(x)) * (out + alpha))
 def elu(xp, x, *, alpha=1.0):
-    """x where positive, else α (eˣ − 1) (Clevert et al. 2016)."""
+    """x where positive, else α (eˣ − 1), with derivative α eˣ there (Clevert et al. 2016).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.elu(tg.tensor([-1.0, 0.0, 2.0]))
+    tensor([-0.6321,  0.    ,  2.    ])
+    """
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
 
 
 @elementwise("softplus", lambda x: sigmoid(x))
 def softplus(xp, x):
-    """log(1 + eˣ) without overflow."""
+    """log(1 + eˣ) without overflow; the derivative is sigmoid(x).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softplus(tg.tensor([-1.0, 0.0, 100.0]))
+    tensor([  0.3133,   0.6931, 100.    ])
+    """
     return xp.logaddexp(x, xp.zeros_like(x))
 
 
@@ -202,13 +307,23 @@ def _silu_partial(x, out):
 
 @elementwise("silu", _silu_partial)
 def silu(xp, x):
-    """x · sigmoid(x), also called swish."""
+    """x σ(x), also called swish; the derivative is σ(x) (1 + x (1 − σ(x))) (Elfwing et al. 2018).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.silu(tg.tensor([-1.0, 0.0, 1.0]))
+    tensor([-0.2689,  0.    ,  0.7311])
+    """
     return x * (0.5 * xp.tanh(0.5 * x) + 0.5)
 
 
 @elementwise("hard_sigmoid", lambda x: step(3 - abs(x)) / 6)
 def hard_sigmoid(xp, x):
-    """clip(x / 6 + ½, 0, 1)."""
+    """clip(x / 6 + ½, 0, 1); the derivative is 1/6 where |x| < 3, else 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.hard_sigmoid(tg.tensor([-4.0, 0.0, 1.5]))
+    tensor([0.  , 0.5 , 0.75])
+    """
     return xp.clip(x / 6 + 0.5, 0, 1)
 
 
@@ -223,13 +338,23 @@ def _real_part(z):
 
 @primitive("abs", lambda g, x, out: g * _phase(x, out), jvp=lambda t, x, out: _real_part(t * _phase(x, out)))
 def abs(xp, x):
-    """|x|; the derivative at 0 counts as 0."""
+    """|x|; the gradient is x / |x|, which counts as 0 at 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.abs(tg.tensor([-1.0, 0.0, 2.0]))
+    tensor([1., 0., 2.])
+    """
     return xp.abs(x)
 
 
 @constant("sign")
 def sign(xp, x):
-    """−1, 0 or 1."""
+    """−1, 0 or 1; no gradient passes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sign(tg.tensor([-3.0, 0.0, 2.0]))
+    tensor([-1.,  0.,  1.])
+    """
     return xp.sign(x)
 
 
@@ -242,7 +367,12 @@ def _to_larger(g, a, b):
     jvp=[lambda t, a, b: _to_larger(t, a, b), lambda t, a, b: _to_larger(t, b, a)],
 )  # fmt: skip
 def maximum(xp, a, b):
-    """The larger of two, entry by entry; at a tie each gets half of the gradient."""
+    """The larger of two, entry by entry; at a tie each gets half of the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.maximum(tg.tensor([1.0, 5.0]), 3.0)
+    tensor([3., 5.])
+    """
     return xp.maximum(a, b)
 
 
@@ -251,7 +381,12 @@ def maximum(xp, a, b):
     jvp=[lambda t, a, b: _to_larger(t, b, a), lambda t, a, b: _to_larger(t, a, b)],
 )  # fmt: skip
 def minimum(xp, a, b):
-    """The smaller of two, entry by entry; at a tie each gets half of the gradient."""
+    """The smaller of two, entry by entry; at a tie each gets half of the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.minimum(tg.tensor([1.0, 5.0]), 3.0)
+    tensor([1., 3.])
+    """
     return xp.minimum(a, b)
 
 
@@ -269,7 +404,12 @@ def _clip(xp, x, *, min, max):
 
 
 def clip(x, min=None, max=None):
-    """x held between two numbers; either may be None."""
+    """x held between two numbers, either of them None for no bound; the gradient passes where min ≤ x ≤ max.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.clip(tg.tensor([-2.0, 0.5, 3.0]), -1, 1)
+    tensor([-1. ,  0.5,  1. ])
+    """
     return _clip(x, min=min, max=max)
 
 
@@ -278,7 +418,12 @@ def clip(x, min=None, max=None):
     jvp=[None, lambda t, condition: where(condition, t, 0.0), lambda t, condition: where(condition, 0.0, t)],
 )  # fmt: skip
 def where(xp, condition, a, b):
-    """a where the condition holds, else b, entry by entry; the gradient goes to the one that was taken."""
+    """a where the condition holds, else b, entry by entry; the gradient goes to the one that was taken.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.where(tg.tensor([True, False]), tg.tensor([1.0, 2.0]), 0.0)
+    tensor([1., 0.])
+    """
     return xp.where(condition, a, b)
 
 
@@ -286,7 +431,12 @@ def _comparison(name: str, sign: str, compare: Any) -> Any:
     def forward(a, b):
         return compare(a, b)
 
-    forward.__doc__ = f"a {sign} b, entry by entry, as booleans; no gradient passes."
+    forward.__doc__ = f"""a {sign} b, entry by entry, as booleans; no gradient passes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.{name}(tg.tensor(1.0), 2.0)
+    tensor({compare(1.0, 2.0)}, dtype=bool)
+    """
     return constant(name)(forward)
 
 
@@ -300,23 +450,43 @@ greater_equal = _comparison("greater_equal", ">=", lambda a, b: a >= b)
 
 @constant("logical_and")
 def logical_and(xp, a, b):
-    """Both hold, entry by entry."""
+    """Whether both hold, entry by entry.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.logical_and(tg.tensor([True, True]), tg.tensor([True, False]))
+    tensor([ True, False], dtype=bool)
+    """
     return xp.logical_and(a, b)
 
 
 @constant("logical_or")
 def logical_or(xp, a, b):
-    """One holds, entry by entry."""
+    """Whether one holds at least, entry by entry.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.logical_or(tg.tensor([True, False]), tg.tensor([False, False]))
+    tensor([ True, False], dtype=bool)
+    """
     return xp.logical_or(a, b)
 
 
 @constant("logical_not")
 def logical_not(xp, x):
-    """It does not hold, entry by entry."""
+    """Whether x does not hold, entry by entry.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.logical_not(tg.tensor([True, False]))
+    tensor([False,  True], dtype=bool)
+    """
     return xp.logical_not(x)
 
 
 @constant("isfinite")
 def isfinite(xp, x):
-    """Neither infinite nor NaN, entry by entry."""
+    """Whether x is neither infinite nor NaN, entry by entry.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.isfinite(tg.tensor([1.0, float('inf')]))
+    tensor([ True, False], dtype=bool)
+    """
     return xp.isfinite(x)
