@@ -196,7 +196,15 @@ def getitem(x, index):
 
 
 def take(x, indices, axis=None):
-    """The entries along an axis at integer ``indices`` of any shape; of the flattened x when ``axis`` is None."""
+    """The entries along an axis at integer ``indices`` of any shape; of the flattened x when ``axis`` is None.
+
+    An entry taken twice gets the sum of both gradients. Raises IndexError for what is out of range (on a GPU it wraps).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.take(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 1, 0], axis=1)
+    tensor([[2., 2., 1.],
+            [4., 4., 3.]])
+    """
     if axis is None:
         return getitem(x.reshape(-1), (indices,))
     n = len(x.shape)
@@ -208,7 +216,12 @@ def take(x, indices, axis=None):
 def take_along_axis(x, indices, axis=-1):
     """One entry per index along an axis: ``out[i, j] = x[i, indices[i, j]]`` for the last of two.
 
-    ``indices`` has as many axes as x, and its sizes along the others (or 1).
+    ``indices`` has as many axes as x (else ValueError), and its sizes along the others (or 1).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.take_along_axis(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([[1], [0]]))
+    tensor([[2.],
+            [3.]])
     """
     n = len(x.shape)
     if not -n <= axis < n:
