@@ -79,12 +79,25 @@ def _inner_sizes(a, b):
 
 @bilinear("matmul", _left, _right, deferred={1: (_rows, _sum_of_outer_products)}, hint=_inner_sizes)
 def matmul(a, b):
-    """The matrix product (…, n, k) @ (…, k, m) → (…, n, m), batched over the others; 1-D arguments as in NumPy."""
+    """The matrix product (…, n, k) @ (…, k, m) → (…, n, m), batched over the others; 1-D arguments as in NumPy.
+
+    ∂/∂a is g bᵀ and ∂/∂b is aᵀ g. Raises ValueError, with the place and both sizes, when the inner sizes differ.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.matmul(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([1.0, 10.0]))
+    tensor([21., 43.])
+    """
     return a @ b
 
 
 def outer(a, b):
-    """aᵢ · bⱼ of the flattened a and b: shape (a.size, b.size)."""
+    """aᵢ · bⱼ of the flattened a and b: shape (a.size, b.size).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.outer(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0]))
+    tensor([[3., 4.],
+            [6., 8.]])
+    """
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
 
 
@@ -94,7 +107,13 @@ def _triu(xp, x, *, k):
 
 
 def triu(x, k=0):
-    """The last two axes' upper triangle, from the k-th diagonal on; 0 below."""
+    """The last two axes' upper triangle, from the k-th diagonal on; 0 below.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.triu(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[1., 2.],
+            [0., 4.]])
+    """
     return _triu(x, k=k)
 
 
@@ -104,12 +123,23 @@ def _tril(xp, x, *, k):
 
 
 def tril(x, k=0):
-    """The last two axes' lower triangle, up to the k-th diagonal; 0 above."""
+    """The last two axes' lower triangle, up to the k-th diagonal; 0 above.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tril(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[1., 0.],
+            [3., 4.]])
+    """
     return _tril(x, k=k)
 
 
 def diagonal(x, offset=0, axis1=0, axis2=1):
-    """The entries (i, i + offset) of two axes, as the last axis."""
+    """The entries (i, i + offset) of two axes, as the last axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.diagonal(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 4.])
+    """
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     n = max(min(x.shape[-2] + min(offset, 0), x.shape[-1] - max(offset, 0)), 0)
     rows = np.arange(n) - min(offset, 0)
@@ -117,5 +147,10 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
 
 
 def trace(x, offset=0, axis1=0, axis2=1):
-    """The sum of a diagonal."""
+    """The sum of a diagonal, Σ x[i, i + offset].
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.trace(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor(5.)
+    """
     return sum(diagonal(x, offset, axis1, axis2), -1)
