@@ -95,7 +95,8 @@ def cross_entropy(
 
     ``targets`` are class ids, of the logits' shape without ``axis``, or distributions, of the logits' shape. With
     ``label_smoothing`` ε each q is (1 − ε) q + ε / classes (Szegedy et al. 2016); ids equal to ``ignore_index`` do not
-    count. Raises IndexError for ids that are no class, with the id, ValueError for shapes that do not fit.
+    count. The gradient of each is softmax(logits) − q. Raises IndexError for ids that are no class, with the id,
+    ValueError for shapes that do not fit.
 
     >>> import tinygrad_rnn as tg
     >>> tg.cross_entropy(tg.tensor([[0.0, 0.0], [5.0, 0.0]]), tg.tensor([1, 0]))
@@ -144,7 +145,7 @@ def _of_equal_shapes(op: str, x: Any, targets: Any) -> Any:
 
 
 def mse(predictions, targets, *, mask=None, reduction="mean"):
-    """|predictions − targets|², entry by entry; the shapes must be equal.
+    """|predictions − targets|², entry by entry, with gradient 2 (predictions − targets); ValueError for unequal shapes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.mse(tg.tensor([1.0, 2.0]), tg.tensor([0.0, 0.0]))
@@ -159,9 +160,10 @@ def mse(predictions, targets, *, mask=None, reduction="mean"):
 
 
 def bce_with_logits(logits, targets, *, mask=None, pos_weight=None, reduction="mean"):
-    """−y log σ(z) − (1 − y) log(1 − σ(z)) for logits z and targets y in [0, 1]; the shapes must be equal.
+    """−y log σ(z) − (1 − y) log(1 − σ(z)) for logits z and targets y in [0, 1], with gradient σ(z) − y.
 
-    ``pos_weight`` (broadcast) multiplies the first term, for rare positives.
+    ``pos_weight`` (broadcast) multiplies the first term, for rare positives. Raises ValueError unless the shapes of
+    z and y are equal.
 
     >>> import tinygrad_rnn as tg
     >>> tg.bce_with_logits(tg.tensor([0.0, 2.0]), tg.tensor([1.0, 0.0]), reduction="none")
