@@ -92,7 +92,12 @@ def _mean(x, *, axis, keepdims):
 
 
 def mean(x, axis=None, keepdims=False):
-    """Σ x / n over an axis, a tuple of axes or all of them; with ``keepdims`` they stay, with size 1."""
+    """Σ x / n over an axis, a tuple of axes or all of them; with ``keepdims`` they stay, with size 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.mean(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    tensor([2., 3.])
+    """
     return _mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -104,7 +109,14 @@ def _degrees(x, axis, ddof):
 
 
 def var(x, axis=None, *, ddof=0, keepdims=False):
-    """Σ |x − mean|² / (n − ddof); ValueError unless that is positive."""
+    """Σ |x − mean|² / (n − ddof), over an axis, a tuple of axes or all; the gradient is 2 (x − mean) / (n − ddof).
+
+    Raises ValueError unless n > ddof.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.var(tg.tensor([1.0, 3.0]))
+    tensor(1.)
+    """
     degrees = _degrees(x, axis, ddof)
     d = x - mean(x, axis, keepdims=True)
     squares = (d * d.conj()).real if x.dtype.kind == "c" else d * d
@@ -112,7 +124,14 @@ def var(x, axis=None, *, ddof=0, keepdims=False):
 
 
 def std(x, axis=None, *, ddof=0, keepdims=False):
-    """√var; where all entries are equal the gradient counts as 0."""
+    """√var, over an axis, a tuple of axes or all; where all entries are equal the gradient counts as 0.
+
+    Raises ValueError unless n > ddof.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.std(tg.tensor([1.0, 3.0]), ddof=1)
+    tensor(1.4142)
+    """
     degrees = _degrees(x, axis, ddof)
     return norm(x - mean(x, axis, keepdims=True), axis=axis, keepdims=keepdims) / math.sqrt(degrees)
 
@@ -139,7 +158,12 @@ def _max(x, *, axis, keepdims):
 
 
 def max(x, axis=None, keepdims=False):
-    """The largest entry; entries that tie share the gradient evenly."""
+    """The largest entry, along an axis, a tuple of axes or of all; entries that tie share the gradient evenly.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.max(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    tensor([2., 4.])
+    """
     return _max(x, axis=axis, keepdims=keepdims)
 
 
@@ -149,12 +173,24 @@ def _min(x, *, axis, keepdims):
 
 
 def min(x, axis=None, keepdims=False):
-    """The smallest entry; entries that tie share the gradient evenly."""
+    """The smallest entry, along an axis, a tuple of axes or of all; entries that tie share the gradient evenly.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.min(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    tensor([1., 3.])
+    """
     return _min(x, axis=axis, keepdims=keepdims)
 
 
 def prod(x, axis=None, keepdims=False):
-    """Π x, halving the axis until one entry is left: nothing is divided, so zeros are as good as any number."""
+    """Π x, over an axis, a tuple of axes or all; the gradient is the product of the other entries.
+
+    The axis is halved until one entry is left: nothing is divided, so zeros are as good as any number.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.prod(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    tensor([3., 8.])
+    """
     gone = axes_of("prod", x, axis)
     n = _count(x.shape, gone)
     if n == 0:
@@ -199,7 +235,12 @@ def _logsumexp(xp, x, *, axis, keepdims):
 
 
 def logsumexp(x, axis=None, keepdims=False):
-    """log Σ eˣ without overflow; −inf, with gradient 0, where all entries are −inf."""
+    """log Σ eˣ without overflow, with gradient softmax(x); −inf, with gradient 0, where all entries are −inf.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.logsumexp(tg.tensor([1000.0, 1000.0]))
+    tensor(1000.6932)
+    """
     return _logsumexp(x, axis=axis, keepdims=keepdims)
 
 
@@ -217,7 +258,14 @@ def _softmax(xp, x, *, axis):
 
 
 def softmax(x, axis=-1):
-    """eˣ / Σ eˣ along an axis; 0 for entries −inf, also when there are no others."""
+    """p = eˣ / Σ eˣ along an axis; 0 for entries −inf, also when there are no others.
+
+    The cotangent g becomes p (g − Σ g p): the Jacobian is diag(p) − p pᵀ.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softmax(tg.tensor([0.0, 0.0, 1.0]))
+    tensor([0.2119, 0.2119, 0.5761])
+    """
     return _softmax(x, axis=axis)
 
 
@@ -232,7 +280,14 @@ def _log_softmax(xp, x, *, axis):
 
 
 def log_softmax(x, axis=-1):
-    """x − log Σ eˣ along an axis; −inf for entries −inf, also when there are no others."""
+    """x − log Σ eˣ along an axis; −inf for entries −inf, also when there are no others.
+
+    The cotangent g becomes g − softmax(x) Σ g.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log_softmax(tg.tensor([0.0, 0.0, 1.0]))
+    tensor([-1.5514, -1.5514, -0.5514])
+    """
     return _log_softmax(x, axis=axis)
 
 
@@ -258,10 +313,12 @@ def _norm(xp, x, *, axis, keepdims):
 
 
 def norm(x, ord=2, axis=None, keepdims=False):
-    """(Σ |x|^ord)^(1/ord) over all the axes given, for ord 1, 2 or inf; at 0 the gradient of the 2-norm counts as 0.
+    """(Σ |x|^ord)^(1/ord) over all the axes given, for ord 1, 2 or inf (else ValueError).
+
+    The gradient of the 2-norm is x / ‖x‖, which counts as 0 at 0.
 
     >>> import tinygrad_rnn as tg
-    >>> norm(tg.tensor([[3.0, 4.0], [5.0, 12.0]]), axis=-1)
+    >>> tg.norm(tg.tensor([[3.0, 4.0], [5.0, 12.0]]), axis=-1)
     tensor([ 5., 13.])
     """
     if ord == 2:
@@ -279,7 +336,12 @@ def _cumsum(xp, x, *, axis, reverse):
 
 
 def cumsum(x, axis=None):
-    """Running sums x₀, x₀ + x₁, … along an axis (of the flattened array when None)."""
+    """Running sums x₀, x₀ + x₁, … along an axis (of the flattened array when None); the gradient's run backwards.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cumsum(tg.tensor([1.0, 2.0, 3.0]))
+    tensor([1., 3., 6.])
+    """
     return _cumsum(reshape(x, -1), axis=0, reverse=False) if axis is None else _cumsum(x, axis=axis, reverse=False)
 
 
@@ -289,7 +351,12 @@ def _argmax(x, *, axis, keepdims):
 
 
 def argmax(x, axis=None, keepdims=False):
-    """Where the largest entry is (the first of them); no gradient passes."""
+    """Where the largest entry is (the first of them); of the flattened array without an axis. No gradient passes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.argmax(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    tensor([1, 1], dtype=int64)
+    """
     return _argmax(x, axis=axis, keepdims=keepdims)
 
 
@@ -299,7 +366,12 @@ def _argmin(x, *, axis, keepdims):
 
 
 def argmin(x, axis=None, keepdims=False):
-    """Where the smallest entry is (the first of them); no gradient passes."""
+    """Where the smallest entry is (the first of them); of the flattened array without an axis. No gradient passes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.argmin(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    tensor([0, 0], dtype=int64)
+    """
     return _argmin(x, axis=axis, keepdims=keepdims)
 
 
@@ -312,20 +384,32 @@ def _argsort(xp, x, *, axis, descending):
 
 
 def argsort(x, axis=-1, *, descending=False):
-    """The indices that sort x along an axis, stably; no gradient passes."""
+    """The indices that sort x along an axis, stably; no gradient passes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.argsort(tg.tensor([3.0, 1.0, 2.0]))
+    tensor([1, 2, 0], dtype=int64)
+    """
     return _argsort(x, axis=axis, descending=descending)
 
 
 def sort(x, axis=-1, *, descending=False):
-    """The entries along an axis in order."""
+    """The entries along an axis in order; each gets the gradient of the place it went to.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sort(tg.tensor([3.0, 1.0, 2.0]), descending=True)
+    tensor([3., 2., 1.])
+    """
     return take_along_axis(x, argsort(x, axis, descending=descending), axis)
 
 
 def topk(x, k, axis=-1):
     """The k largest entries along an axis, largest first, and their indices.
 
+    Raises ValueError when there are fewer than k.
+
     >>> import tinygrad_rnn as tg
-    >>> topk(tg.tensor([1.0, 3.0, 2.0]), 2)
+    >>> tg.topk(tg.tensor([1.0, 3.0, 2.0]), 2)
     (tensor([3., 2.]), tensor([1, 2], dtype=int64))
     """
     size = x.shape[axes_of("topk", x, axis)[0]]
