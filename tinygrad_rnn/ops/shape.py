@@ -44,7 +44,12 @@ __all__ = [
 
 @linear("alias", lambda g: g)
 def alias(x):
-    """x itself, as a value of its own in the graph."""
+    """x itself, as a value of its own in the graph, with its own node and cotangent.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.alias(tg.tensor(3.0))
+    tensor(3.)
+    """
     return x
 
 
@@ -54,7 +59,14 @@ def _transfer(x, *, device, home):
 
 
 def transfer(x, *, device):
-    """x on another device; the gradient travels back."""
+    """x on another device, "cpu" or "cuda:0"; the gradient travels back.
+
+    Raises RuntimeError when there is no such device.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.transfer(tg.tensor([1.0, 2.0]), device="cpu")
+    tensor([1., 2.])
+    """
     return _transfer(x, device=device, home=device_of(array_of(x)))
 
 
@@ -69,7 +81,12 @@ def _astype(x, *, dtype):
 
 
 def astype(x, dtype):
-    """x in another dtype; the gradient comes back in the dtype of x, and none from integers or booleans."""
+    """x in another dtype; the gradient comes back in the dtype of x, and none from integers or booleans.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.astype(tg.tensor([1.5, -2.5]), "int64")
+    tensor([ 1, -2], dtype=int64)
+    """
     dtype = np.dtype(dtype)
     return _astype(x if dtype.kind in "fc" else detach(x), dtype=dtype)
 
@@ -80,7 +97,15 @@ def _reshape(x, *, shape):
 
 
 def reshape(x, *shape):
-    """The same entries, in C order, under another shape; one size may be −1."""
+    """The same entries, in C order, under another shape; one size may be −1.
+
+    Raises ValueError when the shape holds another number of entries.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.reshape(tg.tensor([1.0, 2.0, 3.0, 4.0]), 2, -1)
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
     return _reshape(x, shape=sizes(shape))
 
 
@@ -106,7 +131,13 @@ def _transpose(x, *, axes):
 
 
 def transpose(x, axes=None):
-    """The axes in another order; reversed when ``axes`` is None."""
+    """The axes in another order; reversed when ``axes`` is None.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.transpose(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
     return _transpose(x, axes=axes_of("transpose", x, axes)[:: -1 if axes is None else 1])
 
 
@@ -116,7 +147,13 @@ def _swapaxes(x, *, axis1, axis2):
 
 
 def swapaxes(x, axis1, axis2):
-    """Two axes exchanged."""
+    """Two axes exchanged.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.swapaxes(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), 0, 1)
+    tensor([[1., 3.],
+            [2., 4.]])
+    """
     return _swapaxes(x, axis1=axis1, axis2=axis2)
 
 
@@ -126,12 +163,25 @@ def _broadcast_to(xp, x, *, shape):
 
 
 def broadcast_to(x, shape):
-    """x repeated along axes of size 1, and new leading ones, to ``shape``."""
+    """x repeated along axes of size 1, and new leading ones, to ``shape``; the gradient is summed over them.
+
+    Raises ValueError when an axis of another size would have to change.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.broadcast_to(tg.tensor([1.0, 2.0]), (2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
     return _broadcast_to(x, shape=tuple(shape))
 
 
 def moveaxis(x, source, destination):
-    """Axes moved to other places, the rest in their order; ``source`` and ``destination``: an int or a tuple each."""
+    """Axes moved to other places, the rest in their order; ``source`` and ``destination``: an int or a tuple each.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.moveaxis(tg.tensor([[[1.0, 2.0]]]), 2, 0).shape
+    (2, 1, 1)
+    """
     sources, places = axes_of("moveaxis", x, source), axes_of("moveaxis", x, destination)
     if len(sources) != len(places):
         raise refusal("moveaxis", f"{source} to {destination}: as many places as axes are needed", [x])
@@ -142,7 +192,12 @@ def moveaxis(x, source, destination):
 
 
 def squeeze(x, axis=None):
-    """Without the axes of size 1 (all of them, or those named)."""
+    """Without the axes of size 1 (all of them, or those named, else ValueError).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.squeeze(tg.tensor([[1.0, 2.0]]))
+    tensor([1., 2.])
+    """
     gone = axes_of("squeeze", x, axis)
     if axis is not None and any(x.shape[a] != 1 for a in gone):
         raise refusal("squeeze", f"axes {gone} are not all of size 1", [x])
@@ -150,7 +205,12 @@ def squeeze(x, axis=None):
 
 
 def expand_dims(x, axis):
-    """With new axes of size 1 at the places ``axis`` of the result."""
+    """With new axes of size 1 at the places ``axis`` of the result.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.expand_dims(tg.tensor([1.0, 2.0]), 0)
+    tensor([[1., 2.]])
+    """
     n = len(x.shape) + (len(axis) if isinstance(axis, tuple) else 1)
     places = axes_of("expand_dims", x, axis, n)
     sizes = iter(x.shape)
@@ -167,7 +227,12 @@ def _concatenate(xp, *xs, axis):
 
 
 def concatenate(xs, axis=0):
-    """Arrays joined along an existing axis."""
+    """Arrays joined along an existing axis; each gets its piece of the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.concatenate([tg.tensor([1.0, 2.0]), tg.tensor([3.0])])
+    tensor([1., 2., 3.])
+    """
     return _concatenate(*xs, axis=axis)
 
 
@@ -180,7 +245,13 @@ def _stack(xp, *xs, axis):
 
 
 def stack(xs, axis=0):
-    """Arrays of equal shape joined along a new axis; numbers among them take the dtype of the first array."""
+    """Arrays of equal shape joined along a new axis; numbers among them take the dtype of the first array.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.stack([tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])])
+    tensor([[1., 2.],
+            [3., 4.]])
+    """
     like = next((x for x in xs if hasattr(x, "dtype")), None)
     return _stack(*[tensor(x) if like is None else array_beside(like, x) for x in xs], axis=axis)
 
@@ -199,9 +270,14 @@ def _split(x, *, cuts, axis):
 
 
 def split(x, parts, axis=-1):
-    """x cut along an axis into ``parts`` equal pieces, or at the places listed.
+    """x cut along an axis into ``parts`` equal pieces, or at the places listed, as a tuple.
 
-    One op, whose backward pass is one concatenate: cells take their gates apart with it.
+    One op, whose backward pass is one concatenate: cells take their gates apart with it. Raises ValueError when
+    the pieces would not be equal.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.split(tg.tensor([1.0, 2.0, 3.0, 4.0]), 2)
+    (tensor([1., 2.]), tensor([3., 4.]))
     """
     if isinstance(parts, int):
         size = x.shape[axes_of("split", x, axis)[0]]
@@ -218,7 +294,12 @@ def _unstack(x, *, axis):
 
 
 def unstack(x, axis=0):
-    """The slices along an axis, as a tuple; the backward pass is one stack, however many there are."""
+    """The slices along an axis, as a tuple; the backward pass is one stack, however many there are.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.unstack(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    (tensor([1., 2.]), tensor([3., 4.]))
+    """
     return _unstack(x, axis=axes_of("unstack", x, axis)[0])
 
 
@@ -261,7 +342,12 @@ def _flip(xp, x, *, axis):
 
 
 def flip(x, axis=None):
-    """The order of entries reversed along an axis, a tuple of axes, or all."""
+    """The order of entries reversed along an axis, a tuple of axes, or all; the gradient is flipped back.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.flip(tg.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 2., 1.])
+    """
     return _flip(x, axis=axis)
 
 
@@ -275,7 +361,12 @@ def _roll(xp, x, *, shift, axis):
 
 
 def roll(x, shift, axis=None):
-    """Entries moved on by ``shift`` places, those at the end to the beginning; of the flattened x without an axis."""
+    """Entries moved on by ``shift`` places, those at the end to the beginning; of the flattened x without an axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.roll(tg.tensor([1.0, 2.0, 3.0]), 1)
+    tensor([3., 1., 2.])
+    """
     return _roll(x, shift=shift, axis=axis)
 
 
