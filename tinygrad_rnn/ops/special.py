@@ -36,12 +36,12 @@ def _polynomial(coefficients, x):
 
 @elementwise("erf", lambda x: 2 / math.sqrt(math.pi) * exp(-x * x))
 def erf(xp, x):
-    """2/√π ∫₀ˣ e^(−t²) dt, to a few units in the last place.
+    """2/√π ∫₀ˣ e^(−t²) dt, to a few units in the last place; the derivative is 2/√π e^(−x²).
 
     Computed as ±(1 − e^(−|x| q(|x|))) with a rational q: one formula for all x, with full relative accuracy near 0.
 
     >>> import tinygrad_rnn as tg
-    >>> erf(tg.tensor([0.0, 0.5, -3.0]))
+    >>> tg.erf(tg.tensor([0.0, 0.5, -3.0]))
     tensor([ 0.    ,  0.5205, -1.    ])
     """
     size = xp.minimum(xp.abs(x), 6.0)  # erf 6 rounds to 1
@@ -56,8 +56,10 @@ def erf(xp, x):
 def gelu(x):
     """x Φ(x), with the normal distribution Φ(x) = ½ (1 + erf(x/√2)) (Hendrycks & Gimpel 2016); exact, no tanh.
 
+    The derivative is Φ(x) + x e^(−x²/2) / √(2π).
+
     >>> import tinygrad_rnn as tg
-    >>> gelu(tg.tensor([-1.0, 0.0, 1.0]))
+    >>> tg.gelu(tg.tensor([-1.0, 0.0, 1.0]))
     tensor([-0.1587,  0.    ,  0.8413])
     """
     return x * (0.5 * erf(x * math.sqrt(0.5)) + 0.5)
