@@ -14,16 +14,6 @@ from zoo.registry import register
 __all__ = ["FastWeights", "MLSTM"]
 
 
-def _column(x: Any) -> Any:
-    """Vectors (…, D) as columns (…, D, 1)."""
-    return tg.expand_dims(x, -1)
-
-
-def _row(x: Any) -> Any:
-    """Vectors (…, D) as rows (…, 1, D)."""
-    return tg.expand_dims(x, -2)
-
-
 @register(
     paper="Ba et al. 2016, Using fast weights to attend to the recent past, arXiv:1610.06258",
     family="matrix memory",
@@ -80,8 +70,8 @@ class FastWeights(Cell):
         a = self.input(x) + s.h @ self.U
         h = tg.relu(self.norm(a))
         for _ in range(self.inner_steps):
-            h = tg.relu(self.norm(a + tg.squeeze(s.A @ _column(h), -1)))
-        A = self.decay * s.A + self.rate * _column(h) * _row(h)
+            h = tg.relu(self.norm(a + tg.squeeze(s.A @ tg.expand_dims(h, -1), -1)))
+        A = self.decay * s.A + tg.expand_dims(self.rate * h, -1) * tg.expand_dims(h, -2)
         return h, self.State(h, A)
 
 
@@ -113,7 +103,7 @@ class MLSTM(Cell):
     >>> cell = MLSTM(3, 6, heads=2)
     >>> y, s = cell(tg.ones((2, 3)), cell.init_state(2))
     >>> y.shape, s.C.shape, s.m.shape
-    ((2, 6), (2, 2, 3, 3), (2, 2))
+    ((2, 6), (2, 2, 3, 3), (2, 2, 1))
     """
 
     class State(NamedTuple):
@@ -137,18 +127,19 @@ class MLSTM(Cell):
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"C": (self.heads, self.width, self.width), "n": (self.heads, self.width), "m": (self.heads,)}
+        return {"C": (self.heads, self.width, self.width), "n": (self.heads, self.width), "m": (self.heads, 1)}
 
     def step(self, x: Any, s: State) -> tuple[Any, State]:
         H, d = self.hidden_size, self.width
-        q, k, v, o, gates = tg.split(self.input(x), [H, 2 * H, 3 * H, 4 * H])
-        q, k, v = (tg.reshape(part, (-1, self.heads, d)) for part in (q, k * (1 / math.sqrt(d)), v))
-        i, f = tg.split(gates, 2)
+        qkv, o, gates = tg.split(self.input(x), [3 * H, 4 * H])
+        q, k, v = tg.unstack(tg.reshape(qkv, (-1, 3, self.heads, d)), 1)
+        i, f = tg.split(tg.reshape(gates, (-1, 2 * self.heads, 1)), 2, 1)
+        k = k * (1 / math.sqrt(d))
         log_f = -tg.softplus(-f)
         m = tg.maximum(log_f + s.m, i)
-        i, f = _column(tg.exp(i - m)), _column(tg.exp(log_f + s.m - m))
-        C = _column(f) * s.C + _column(i * k) * _row(v)
+        i, f = tg.exp(i - m), tg.exp(log_f + s.m - m)
+        C = tg.expand_dims(f, -1) * s.C + tg.expand_dims(i * k, -1) * tg.expand_dims(v, -2)
         n = f * s.n + i * k
-        h = tg.squeeze(_row(q) @ C, -2) / tg.maximum(abs((q * n).sum(-1, keepdims=True)), _column(tg.exp(-m)))
+        h = tg.squeeze(tg.expand_dims(q, -2) @ C, -2) / tg.maximum(abs((q * n).sum(-1, keepdims=True)), tg.exp(-m))
         y = tg.sigmoid(o) * tg.reshape(h, (-1, H))
         return y, self.State(C, n, m)

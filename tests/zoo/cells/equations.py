@@ -138,7 +138,7 @@ def mlstm(cell: zoo.Cell, x: Array, C: Array, n: Array, m: Array) -> tuple[Array
     """One head, row by row."""
     own, H = weights(cell), cell.hidden_size
     rows = []
-    for a, C, n, m in zip(x @ own["input/weight"] + own["input/bias"], C[:, 0], n[:, 0], m[:, 0]):  # noqa: B020
+    for a, C, n, m in zip(x @ own["input/weight"] + own["input/bias"], C[:, 0], n[:, 0], m[:, 0, 0]):  # noqa: B020
         q, k, v, o = a[: 4 * H].reshape(4, H)
         log_i, log_f = a[-2], np.log(sigmoid(a[-1]))
         k = k / np.sqrt(H)
@@ -146,7 +146,7 @@ def mlstm(cell: zoo.Cell, x: Array, C: Array, n: Array, m: Array) -> tuple[Array
         i, f = np.exp(log_i - larger), np.exp(log_f + m - larger)
         C, n = f * C + i * np.outer(k, v), f * n + i * k
         y = sigmoid(o) * (q @ C) / max(abs(q @ n), np.exp(-larger))
-        rows.append((y, C[None], n[None], np.array([larger])))
+        rows.append((y, C[None], n[None], np.array([[larger]])))
     return tuple(np.stack(parts) for parts in zip(*rows))
 
 
