@@ -14,6 +14,7 @@ from .declare import bilinear, constant, elementwise, linear, primitive
 from .graph import Graph
 from .io import load, save
 from .node import no_grad, scope, steps
+from .ops.activation import *
 from .ops.complex import *
 from .ops.conv import *
 from .ops.einsum import *

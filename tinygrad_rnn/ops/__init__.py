@@ -6,9 +6,9 @@ A plain function put on the class is a method at no extra cost: ``x + y`` is ``a
 from typing import Any
 
 from ..tensor import Tensor
-from . import complex, conv, einsum, elementwise, flow, index, linalg, loss, reduce, shape, special
+from . import activation, complex, conv, einsum, elementwise, flow, index, linalg, loss, reduce, shape, special
 
-FAMILIES = (elementwise, special, complex, reduce, shape, index, linalg, einsum, conv, loss, flow)
+FAMILIES = (elementwise, activation, special, complex, reduce, shape, index, linalg, einsum, conv, loss, flow)
 
 METHODS: dict[str, Any] = {
     "__add__": elementwise.add,

@@ -14,7 +14,8 @@ from ..backend import namespace
 from ..declare import primitive
 from ..op import refusal
 from ..tensor import array_beside, array_of
-from .elementwise import softplus, where
+from .activation import softplus
+from .elementwise import where
 from .index import ARRAY, check_ids, index_add, take_along_axis
 from .reduce import log_softmax, mean, softmax, sum
 from .shape import expand_dims, moveaxis
