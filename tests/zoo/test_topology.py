@@ -172,6 +172,16 @@ def test_padding_that_holds_nan_changes_no_gradient(make: Callable[[], Any]) -> 
 
 
 @EVERY_CELL
+def test_padding_that_holds_nan_reaches_nothing_in_any_cell(name: str) -> None:
+    layer = rnn(name)
+    state = some_state(layer)
+    run = tg.value_and_grad(lambda layer, xs, state: weighted(layer(xs, state, LENGTHS)), (0, 1, 2))
+    expected = run(layer, tg.tensor(series()), state)
+    found = run(layer, tg.tensor(series(padding=np.nan)), state)
+    np.testing.assert_array_equal(flat(found), flat(expected))
+
+
+@EVERY_CELL
 def test_gradients_with_lengths_agree_with_central_differences(name: str) -> None:
     model = zoo.Stacked([zoo.Bidirectional(cell(name), cell(name, seed=1)), cell(name, 2 * H, seed=2)])
     primals = (model, tg.tensor(series()), some_state(model))
