@@ -228,9 +228,9 @@ def pick(logits: np.ndarray, *, temperature: float, top_k: int | None, rng: np.r
     1
     """
     if temperature == 0:
-        return int(logits.argmax())
+        return int(np.argmax(logits))
     z = logits.astype(np.float64) / temperature
     if top_k is not None and top_k < len(z):
         z[np.argsort(z)[:-top_k]] = -np.inf
-    p = np.exp(z - z.max())
+    p = np.exp(z - np.max(z))
     return int(rng.choice(len(p), p=p / p.sum()))
