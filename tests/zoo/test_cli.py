@@ -126,6 +126,8 @@ def test_helo_is_trained_shown_and_asked_again(cli, here):
     assert status == 0 and [line.split()[2] for line in out.splitlines()] == ["e", "l", "l", "o"]
     status, _, err = cli("sample r --prompt x")
     assert status == 2 and "character 'x' at position 0 is not among the 4 characters" in err
+    status, _, err = cli("sample r --length 9 --top-k 2")
+    assert status == 2 and "helo takes no --length, --top-k: it draws nothing at random" in err
 
 
 def test_a_cell_goes_by_its_own_name_however_it_was_typed(cli, here):

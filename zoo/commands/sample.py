@@ -10,6 +10,7 @@ from zoo.commands import COUNT, Parser, device, number, threads
 from zoo.errors import UserError
 from zoo.run import MODEL, Run
 
+HOW = ("length", "temperature", "top_k", "seed")
 EXAMPLES = """examples:
   python -m zoo sample runs/char-lm-1
   python -m zoo sample runs/char-lm-1 --prompt "The return statement" --length 1000
@@ -23,13 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("sample", arguments="RUN_DIR", examples=EXAMPLES)
     parser.add_argument("run", metavar="RUN_DIR", help="the folder that `python -m zoo train` made")
     parser.add_argument("--prompt", metavar="TEXT", help="how the text begins")
-    parser.add_argument("--length", type=COUNT, default=500, metavar="N", help="characters to write (500)")
+    parser.add_argument("--length", type=COUNT, metavar="N", help="characters to write (500)")
     parser.add_argument(
-        "--temperature", type=number(float, low=0), default=0.7, metavar="X",
+        "--temperature", type=number(float, low=0), metavar="X",
         help="below 1 plays safe, above 1 takes risks, 0 takes no chances at all (0.7)",
     )  # fmt: skip
     parser.add_argument("--top-k", type=COUNT, metavar="N", help="draw from the N most likely only (all)")
-    parser.add_argument("--seed", type=number(int, low=0), default=0, metavar="N", help="of the chance it takes (0)")
+    parser.add_argument("--seed", type=number(int, low=0), metavar="N", help="of the chance it takes (0)")
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu or cuda (cpu)")
     given = parser.parse_args(arguments)
 
@@ -40,10 +41,11 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{run.folder} has no model yet; train it: {run.resume}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
+    task = tasks.find(run.config["task"])
+    how = {name: value for name in HOW if (value := getattr(given, name)) is not None}
+    if foreign := [f"--{name.replace('_', '-')}" for name in how if name not in task.writes]:
+        raise UserError(f"{task.name} takes no {', '.join(foreign)}: it draws nothing at random")
     with threads(1):
-        written = tasks.find(run.config["task"]).generate(
-            run.config, weights, prompt=given.prompt, length=given.length, temperature=given.temperature,
-            top_k=given.top_k, seed=given.seed, device=place,
-        )  # fmt: skip
+        written = task.generate(run.config, weights, prompt=given.prompt, device=place, **{**task.writes, **how})
     console.say(written)
     return 0

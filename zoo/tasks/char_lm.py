@@ -66,6 +66,7 @@ class CharLM(Task):
         "cell": "LSTM", "layers": 1, "hidden": 256, "embedding": 64, "dropout": 0.0, "text": None,
         "steps": 1000, "batch": 32, "chunk": 32, "learning-rate": 0.012, "warmup": 50, "clip": 1.0,
     }  # fmt: skip
+    writes: ClassVar = {"length": 500, "temperature": 0.7, "top_k": None, "seed": 0}
     presets: ClassVar = {
         "quick": {"hidden": 128, "steps": 200},
         "full": {"layers": 2, "hidden": 384, "dropout": 0.2, "steps": 4000},
@@ -159,16 +160,14 @@ class CharLM(Task):
 
     @classmethod
     def generate(
-        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *,
-        prompt: str | None, length: int, temperature: float, top_k: int | None, seed: int, device: str,
-    ) -> str:  # fmt: skip
+        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *, prompt: str | None, device: str, **how: Any
+    ) -> str:
         vocabulary = text.Vocabulary(config["data"]["characters"])
         model = _model(config["options"], vocabulary, config["seed"])
         model.load_state_dict(weights)
         return write(
-            model.to(device), vocabulary, prompt=opening(vocabulary) if prompt is None else prompt, length=length,
-            temperature=temperature, top_k=top_k, seed=seed, device=device,
-        )  # fmt: skip
+            model.to(device), vocabulary, prompt=opening(vocabulary) if prompt is None else prompt, device=device, **how
+        )
 
 
 def _model(options: Mapping[str, Any], vocabulary: text.Vocabulary, seed: int) -> CharModel:

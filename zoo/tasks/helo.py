@@ -100,9 +100,8 @@ class Helo(Task):
 
     @classmethod
     def generate(
-        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *,
-        prompt: str | None, length: int, temperature: float, top_k: int | None, seed: int, device: str,
-    ) -> str:  # fmt: skip
+        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *, prompt: str | None, device: str, **how: Any
+    ) -> str:
         """What the net expects after each letter of the prompt ("hell" unless given); there is nothing to draw."""
         model = _model(config["options"], config["seed"])
         model.load_state_dict(weights)

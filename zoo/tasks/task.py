@@ -64,6 +64,7 @@ class Task(ABC):
     unit: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    writes: ClassVar[Mapping[str, Any]] = {}  # the options of `sample` that the task takes besides a prompt
     levels: ClassVar[tuple[str, ...]] = ("cell",)  # how closely its example is drawn: "cell", "op"
 
     options: Mapping[str, Any]
@@ -120,7 +121,6 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def generate(
-        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *,
-        prompt: str | None, length: int, temperature: float, top_k: int | None, seed: int, device: str,
-    ) -> str:  # fmt: skip
-        """What a trained run answers to a prompt."""
+        cls, config: Mapping[str, Any], weights: Mapping[str, Any], *, prompt: str | None, device: str, **how: Any
+    ) -> str:
+        """What a trained run answers to a prompt; `how`, by the options in `writes`."""
