@@ -1,0 +1,1 @@
+"""Machine code for a scan: LLVM modules written by hand-made rules, compiled once, kept on disk."""
