@@ -42,7 +42,7 @@ class _Anomaly:
     def __init__(self) -> None:
         self.lines: dict[int, str] = {}
 
-    def __call__(self, op: Op, arguments: tuple, output: Any) -> None:
+    def __call__(self, op: Op, arguments: tuple, parents: tuple, params: dict, output: Any) -> None:
         outputs = output if isinstance(output, tuple) else (output,)
         line = _line()
         for t in outputs:
@@ -52,6 +52,9 @@ class _Anomaly:
             place = f" at {local.frame.scope}" if local.frame.scope else ""
             cause = "one of its arguments already holds NaN" if _has_nan(arguments) else "its arguments hold none"
             raise FloatingPointError(f"NaN from `{op.name}`{place}, {line}; {cause}")
+
+    def looked(self, t: Tensor) -> None:
+        """A value was read, which changes nothing here."""
 
     def tangent(self, node: Node, t: Any) -> None:
         """Look at what forward mode gives for a node."""

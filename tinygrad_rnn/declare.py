@@ -28,7 +28,8 @@ __all__ = ["bilinear", "constant", "elementwise", "linear", "primitive"]
 
 def _declare(op: Op) -> Callable[..., Any]:
     REGISTRY[op.name] = op
-    return generate(op)
+    op.function = generate(op)
+    return op.function
 
 
 def _bind_vjps(op: Op, rules: Sequence[Rule | None]) -> None:

@@ -57,6 +57,7 @@ def generate(op: Op) -> Callable[..., Any]:
         lines += ["if type(_out) not in _arrays: _out = _numpy.asarray(_out)"]
     lines += ["_frame = _local.frame"]
 
+    given = "{" + ", ".join(f"{k!r}: {k}" for k in op.params) + "}" if op.params else "_no_params"
     tracks = "{0} is not None and {0}.op is not _cut"  # an op on nothing but cut values is a constant
     tracked = [tracks.format(f"_n_{a}") for a, rule in zip(op.args, op.vjp, strict=False) if rule is not None]
     if star and op.rest is not None:
@@ -66,11 +67,10 @@ def generate(op: Op) -> Callable[..., Any]:
         if star:
             kept += [f"*_n_{star}" if op.rest is not None else f"*[None] * len(_n_{star})"]
         saved = "".join(f"{_saved(op, slot)}, " for slot in op.slots)
-        params = "{" + ", ".join(f"{k!r}: {k}" for k in op.params) + "}" if op.params else "_no_params"
         facts = "_shapes(_out), _dtypes(_out)" if op.many else "_out.shape, _out.dtype"
         lines += [
             f"if ({' or '.join(tracked)}) and _frame.recording:",
-            f"    _node = _Node(_op, {params}, ({', '.join(kept)},), ({saved}), _next_seq(), _frame.scope, {facts})",
+            f"    _node = _Node(_op, {given}, ({', '.join(kept)},), ({saved}), _next_seq(), _frame.scope, {facts})",
             "else: _node = None",
         ]
     else:
@@ -79,7 +79,8 @@ def generate(op: Op) -> Callable[..., Any]:
         lines += ["_t = _picks(_out, _node)"]
     else:
         lines += ["_t = _new(_Tensor); _t.data = _out; _t.node = _node; _t.grad = None; _t.name = None"]
-    lines += [f"if _frame.watch is not None: _frame.watch(_op, ({values}), _t)", "return _t"]
+    parents = "".join(f"_n_{a}, " for a in op.all_args)
+    lines += [f"if _frame.watch is not None: _frame.watch(_op, ({values}), ({parents}), {given}, _t)", "return _t"]
 
     source = f"def {op.name}({', '.join(signature)}):\n" + "".join(f"    {line}\n" for line in lines)
     code: CodeType = compile(source, f"<op {op.name}>", "exec")

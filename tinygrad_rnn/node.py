@@ -54,7 +54,7 @@ class _Frame:
     def __init__(self) -> None:
         self.recording = True
         self.scope: Scope | None = None
-        self.watch: Any = None  # called with (op, arguments, output Tensor) after every op; see debug.py
+        self.watch: Any = None  # called with (op, arguments, parents, params, output) after every op; see debug.py
         self.depth = 0  # how many derivative transforms (grad, vjp, jvp) are running around this point
 
 

@@ -44,6 +44,7 @@ class Op:
         self.args = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
         self.params = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.function: Callable[..., Any] = forward  # what users call, once generated
         self.slots: list[str] = []  # the saved values, by the name that rules use
         self.needed_by: dict[str, set[int]] = {}  # slot → the arguments whose rules read it
         self.vjp: list[Rule | None] = []

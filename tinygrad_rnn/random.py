@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .backend import to_device
+from .node import local
 from .tensor import Tensor
 
 __all__ = ["Generator"]
@@ -89,6 +90,8 @@ class Generator:
 
     @staticmethod
     def _tensor(values: Any, dtype: Any, device: str) -> Tensor:
+        if (watch := local.frame.watch) is not None:
+            watch.looked(None)  # a trace stands for every step, and a draw would be the same in all of them
         return Tensor(to_device(np.asarray(values).astype(dtype), device))
 
     def __repr__(self) -> str:

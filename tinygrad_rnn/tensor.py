@@ -84,13 +84,19 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array (shared memory on the CPU, a copy from a GPU)."""
-        return to_host(self.data)
+        return to_host(self._read())
+
+    def _read(self) -> Any:
+        """The array, for someone who looks at values; a trace, which stands for all values, may refuse."""
+        if (watch := local.frame.watch) is not None:
+            watch.looked(self)
+        return self.data
 
     def item(self) -> Any:
         """The one value of a Tensor of size 1, as a Python number."""
         if self.data.size != 1:
             raise ValueError(f"item() needs one entry, this Tensor has shape {self.shape}; index it first")
-        return self.data.item()
+        return self._read().item()
 
     def tolist(self) -> Any:
         return self.numpy().tolist()
@@ -103,13 +109,13 @@ class Tensor:
     def __bool__(self) -> bool:
         if self.data.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} is neither true nor false; ask x.numpy().any() or .all()")
-        return bool(self.data)
+        return bool(self._read())
 
     def __float__(self) -> float:
-        return float(self.data)
+        return float(self._read())
 
     def __int__(self) -> int:
-        return int(self.data)
+        return int(self._read())
 
     def __index__(self) -> int:
         return operator.index(self.item())
@@ -120,7 +126,7 @@ class Tensor:
                 "a Tensor that requires gradients does not turn into an array silently: "
                 "use x.numpy() for its values, or a tg. function in place of the np. one"
             )
-        return np.asarray(self.data, *args, **kwargs)
+        return np.asarray(self._read(), *args, **kwargs)
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:

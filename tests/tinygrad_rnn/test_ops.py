@@ -358,8 +358,11 @@ class Watch:
     def __init__(self) -> None:
         self.names: set[str] = set()
 
-    def __call__(self, op: Op, arguments: tuple, output: Any) -> None:
+    def __call__(self, op: Op, arguments: tuple, parents: tuple, params: dict, output: Any) -> None:
         self.names.add(op.name)
+
+    def looked(self, t: Any) -> None:
+        pass
 
     def watch(self, on_message: Any) -> Any:
         return on_message

@@ -1,0 +1,284 @@
+"""The proof that a step treats every row of the batch alike, and where its batch axis is in every value.
+
+Rows of a batch never talk to each other inside the loop of a step that is a map over them. Only then may all T·B rows
+be put into one matrix product, and rows be given to different threads. The batch axis begins as axis 0 of every input
+and carry and is followed through each op by the rule for its kind. A captured array joins the batch where it meets a
+batched value entry by entry (an encoder's output under attention); a sum over the axis makes a *total*, which must from
+there on be used linearly, so that totals of all steps may be added first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .trace import Refused, StepGraph, Value
+
+__all__ = ["INVARIANT", "TOTAL", "Label", "batch_axes"]
+
+Label = int | str
+INVARIANT, TOTAL = "invariant", "total"
+BROADCASTING = {
+    "where", "abs", "maximum", "minimum", "clip", "real", "imag", "conj", "angle", "alias", "astype", "tap", "transfer",
+}  # fmt: skip
+LINEAR_IN_ALL = {"add", "sub", "neg", "alias", "astype", "real", "conj", "concatenate", "stack"}
+
+
+class _Mixed(Exception):
+    """The rows meet: the reason, as words."""
+
+
+def batch_axes(graph: StepGraph) -> dict[Value, Label]:
+    """For every value its batch axis, INVARIANT, or TOTAL. Raises Refused, naming the line, when the rows mix."""
+    batch = graph.batch
+    labels: dict[Value, Label] = {}
+    for v in (*graph.xs, *graph.carry, *graph.g_carry, *graph.g_ys):
+        if not v.shape or v.shape[0] != batch:
+            raise Refused(f"scan: {v.kind} of shape {v.shape} does not begin with the batch axis, of size {batch}")
+        labels[v] = 0
+    again = True
+    while again:  # until no captured array changes its label: one round, and a second where one joined the batch
+        joined: dict[Value, int] = {}
+        for v in graph.values:
+            if v.kind in ("x", "carry", "g_carry", "g_y") or (v in labels and v.kind in ("given", "fill")):
+                continue
+            if v.kind in ("given", "fill"):
+                labels[v] = INVARIANT
+            elif v.kind == "pick":
+                labels[v] = labels[v.args[0]]
+                if v.args[0].name == "unstack" and isinstance(labels[v], int):
+                    axis = v.args[0].params["axis"] % len(v.args[0].args[0].shape)
+                    labels[v] -= axis < labels[v]  # type: ignore[operator]
+            elif v not in joined:
+                try:
+                    labels[v] = _label(v, labels, batch, joined)
+                except _Mixed as why:
+                    shapes = ", ".join(str(a.shape) for a in v.args)
+                    raise Refused(
+                        f"scan: the rows of the batch mix in `{v.name}` ({v.line or 'backward'}): {shapes}; {why}"
+                    ) from None
+        again = any(labels[v] != axis for v, axis in joined.items())
+        for v, axis in joined.items():
+            if again and labels[v] not in (INVARIANT, axis):
+                raise Refused(f"scan: a captured array {v.shape} has its batch at axis {labels[v]} and at axis {axis}")
+            labels[v] = axis
+    for v in (*graph.carry_out, *graph.ys):
+        if v.kind == "number" or labels[v] == INVARIANT:
+            continue
+        if labels[v] != 0:
+            raise Refused(f"scan: a result of the step of shape {v.shape} does not begin with the batch axis")
+    for v, g in graph.gradients.items():
+        if labels[v] == INVARIANT and labels[g] not in (TOTAL, INVARIANT):
+            raise Refused(f"scan: the gradient of a captured array {v.shape} is not a sum over the batch")
+        if isinstance(labels[v], int) and labels[g] != labels[v]:
+            raise Refused(f"scan: the gradient of an array {v.shape} has its batch at another axis")
+    return labels
+
+
+def _label(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
+    args = [a for a in v.args if a.kind not in ("number", "fill")]
+    known = [labels[a] for a in args]
+    if all(k == INVARIANT for k in known):
+        return INVARIANT
+    if TOTAL in known:
+        return _total(v, args, known)
+    name, kind = v.name, v.op.kind  # type: ignore[union-attr]
+    if name in RULES:
+        return RULES[name](v, labels, batch, joined)
+    if kind in ("elementwise", "constant") and "axis" not in v.params or name in BROADCASTING:
+        return _broadcast(v, args, labels, batch, joined)
+    if "axis" in v.params and len(args) == 1:
+        return _along_axis(v, labels)
+    raise _Mixed("the compiler has no rule for what this op does with rows")
+
+
+def _total(v: Value, args: list[Value], known: list[Label]) -> Label:
+    """A value made of totals: only what is linear in them jointly may be done before they are added up."""
+    name, kind = v.name, v.op.kind  # type: ignore[union-attr]
+    others = [k for k in known if k != TOTAL]
+    linear = name in LINEAR_IN_ALL and not others and not any(a.kind == "number" for a in v.args)
+    linear |= kind == "linear" and len(args) == 1
+    linear |= (kind == "bilinear" or name == "mul") and known.count(TOTAL) == 1 and set(others) <= {INVARIANT}
+    linear |= name == "div" and v.args[0] in args and known[0] == TOTAL and set(known[1:]) <= {INVARIANT}
+    if not linear:
+        raise _Mixed("a sum over the batch is used in a way that is not linear")
+    return TOTAL
+
+
+def _broadcast(
+    v: Value, args: list[Value], labels: dict[Value, Label], batch: int, joined: dict[Value, int]
+) -> Label:
+    """Entry by entry: batch axes meet at the same place, counted from the right."""
+    places = {labels[a] - len(a.shape) for a in args if isinstance(labels[a], int)}  # type: ignore[operator]
+    if len(places) != 1:
+        raise _Mixed("the batch axes of its arguments are at different places")
+    (place,) = places
+    for a in args:
+        if labels[a] == INVARIANT and len(a.shape) >= -place and a.shape[place] == batch:
+            joined[a] = place + len(a.shape)
+    return place + len(v.shape)
+
+
+def _axes(v: Value, ndim: int) -> tuple[int, ...]:
+    axis = v.params["axis"]
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _along_axis(v: Value, labels: dict[Value, Label]) -> Label:
+    """Something done along other axes than the batch's, whose number may shrink."""
+    (a,) = [a for a in v.args if a.kind not in ("number", "fill")]
+    at, axes = labels[a], _axes(v, len(a.shape))
+    assert isinstance(at, int)
+    if at in axes:
+        raise _Mixed(f"it works along axis {at}, the batch's")
+    if v.op.many or len(v.shape) == len(a.shape):  # type: ignore[union-attr]
+        return at
+    return at - sum(i < at for i in axes)
+
+
+def _sum(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    return TOTAL if labels[v.args[0]] in _axes(v, len(v.args[0].shape)) else _along_axis(v, labels)
+
+
+def _joined(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    places = {labels[a] for a in v.args if a.kind != "fill"}
+    if len(places) != 1:
+        raise _Mixed("it joins values with and without a batch axis")
+    (at,) = places
+    assert isinstance(at, int)
+    axis = v.params["axis"] % len(v.shape)
+    if v.name == "stack":
+        return at + (axis <= at)
+    if axis == at:
+        raise _Mixed("it joins along the batch axis")
+    return at
+
+
+def _reshape(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    (a,) = v.args
+    at = labels[a]
+    assert isinstance(at, int)
+    before, size = math.prod(a.shape[:at]), a.shape[at]
+    for i, n in enumerate(v.shape):
+        if n == size and math.prod(v.shape[:i]) == before:
+            return i
+    raise _Mixed(f"the batch axis is not one axis of {v.shape}")
+
+
+def _transposed(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    (a,) = v.args
+    at, order = labels[a], list(range(len(a.shape)))
+    assert isinstance(at, int)
+    if v.name == "swapaxes":
+        i, j = v.params["axis1"], v.params["axis2"]
+        order[i], order[j] = order[j], order[i]
+    else:
+        order = [i % len(a.shape) for i in v.params["axes"]]
+    return order.index(at)
+
+
+def _spread(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    (a,) = v.args
+    at = labels[a]
+    assert isinstance(at, int)
+    return at - len(a.shape) + len(v.shape)
+
+
+def _matmul(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
+    a, b = v.args
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise _Mixed("a product with a vector; give it an axis of size 1")
+    place = [labels[x] - len(x.shape) if isinstance(labels[x], int) else None for x in (a, b)]  # type: ignore[operator]
+    if place == [-1, -2]:
+        if len(a.shape) > 2 or len(b.shape) > 2:
+            raise _Mixed("a sum over rows of stacked matrices")
+        return TOTAL
+    if place[0] == -2 and place[1] is None and len(b.shape) == 2:
+        return len(v.shape) - 2
+    if place[1] == -1 and place[0] is None and len(a.shape) == 2:
+        return len(v.shape) - 1
+    stacked = {p for p in place if p is not None}
+    if len(stacked) != 1 or max(stacked) > -3:
+        raise _Mixed("the batch axis is multiplied over")
+    (at,) = stacked
+    for x, p in zip((a, b), place, strict=True):
+        if p is None and len(x.shape) >= -at and x.shape[at] == batch:
+            joined[x] = at + len(x.shape)
+    return at + len(v.shape)
+
+
+def _contract(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
+    terms, out = v.params["equation"].split("->")
+    pairs = list(zip(v.args, terms.split(","), strict=True))
+    letters = {term[at] for x, term in pairs if isinstance(at := labels[x], int)}
+    if len(letters) != 1:
+        raise _Mixed("the batch axes of its arguments have different letters")
+    (letter,) = letters
+    for x, term in pairs:
+        if labels[x] == INVARIANT and letter in term:
+            joined[x] = term.index(letter)
+    if letter not in out:
+        return TOTAL
+    return out.index(letter)
+
+
+def _getitem(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    (a,) = v.args
+    at = labels[a]
+    assert isinstance(at, int)
+    index = v.params["index"]
+    index = index if isinstance(index, tuple) else (index,)
+    full = (None, None, None)
+    parts: list[Any] = []
+    for part in index:
+        if part is Ellipsis:
+            used = sum(p is not None and p is not Ellipsis for p in index)
+            parts += [full] * (len(a.shape) - used)
+        else:
+            parts.append(part)
+    axis = out = 0
+    for part in parts:
+        if part is None:
+            out += 1
+            continue
+        if axis == at:
+            if tuple(part) != full if isinstance(part, tuple) else True:
+                raise _Mixed("it picks rows of the batch")
+            return out
+        out += isinstance(part, tuple)
+        axis += 1
+    return out + at - axis
+
+
+def _padded(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    at = labels[v.args[0]]
+    if v.params["widths"][at] != (0, 0):
+        raise _Mixed("it pads the batch axis")
+    return at
+
+
+def _scatter(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    if len(v.args) != 1:
+        raise _Mixed("it writes at places given by an array")
+    a = v.args[0]
+    for at, n in enumerate(v.params["shape"]):  # the place of the batch in the array written into
+        if n != a.shape[labels[a]]:  # type: ignore[index]
+            continue
+        probe = Value("op", op=v.op, args=(Value("given"),), params={"index": v.params["index"]})
+        probe.args[0].shape = v.params["shape"]
+        try:
+            if _getitem(probe, {probe.args[0]: at}) == labels[a]:
+                return at
+        except _Mixed:
+            continue
+    raise _Mixed("the batch axis of what is written is not one of the array written into")
+
+
+RULES: dict[str, Callable[..., Label]] = {
+    "sum": _sum, "concatenate": _joined, "stack": _joined, "reshape": _reshape, "transpose": _transposed,
+    "swapaxes": _transposed, "spread": _spread, "broadcast_to": _spread, "matmul": _matmul, "einsum": _contract,
+    "getitem": _getitem, "pad": _padded, "scatter": _scatter,
+}  # fmt: skip

@@ -1,0 +1,42 @@
+"""One run of a compiled step: the arrays it reads, the order of its steps, what it keeps for the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Call"]
+
+
+class Call:
+    """What an executor needs for one sequence.
+
+    ``read`` and ``write`` are where in a series of T + 1 carries step t reads and writes: (t, t + 1), or (t + 1, t)
+    in reverse. ``valid`` (T, B) says which rows are valid at t, None when all are.
+    """
+
+    __slots__ = (
+        "B", "T", "carry", "given", "kept", "lengths", "needs", "order", "read", "reverse", "saving", "threads",
+        "valid", "write", "xs",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        xs: list[np.ndarray],
+        carry: list[np.ndarray],
+        given: list[np.ndarray],
+        *,
+        total: int,
+        lengths: np.ndarray | None = None,
+        reverse: bool = False,
+        saving: bool = True,
+        threads: int = 1,
+    ) -> None:
+        self.xs, self.carry, self.given = xs, carry, given
+        self.T, self.B = total, carry[0].shape[0]
+        self.lengths, self.reverse, self.saving, self.threads = lengths, reverse, saving, threads
+        self.read, self.write = (1, 0) if reverse else (0, 1)
+        self.order = range(total - 1, -1, -1) if reverse else range(total)
+        self.valid = None if lengths is None else np.arange(total)[:, None] < lengths
+        self.kept: Any = None

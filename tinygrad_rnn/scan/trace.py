@@ -1,0 +1,309 @@
+"""One step, and its backward pass, as a graph of values: what the compiler reads.
+
+The step is run once on the first input and the initial carry. A watch on the ops sees every one of them, also those on
+constants, and knows values by the arrays that hold them. Then the step is pulled back with its rules recording, so
+that the backward pass is a graph of the same ops. Nothing of either depends on what numbers were in the arrays: a step
+that looks at a number is refused.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import tree
+from ..autodiff import pull
+from ..node import Node, local, recording
+from ..op import Op
+from ..tensor import Tensor, leaf
+
+__all__ = ["Refused", "StepGraph", "Value", "trace"]
+
+PACKAGE = str(Path(__file__).parent.parent)
+
+
+class Refused(ValueError):
+    """A step that cannot be traced, or an executor that cannot run it, and why."""
+
+
+class Value:
+    """One value of the step: an input, something captured, a number, or an op applied to values."""
+
+    __slots__ = ("args", "array", "dtype", "index", "kind", "line", "node", "op", "params", "shape")
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        op: Op | None = None,
+        args: tuple[Value, ...] = (),
+        params: dict[str, Any] | None = None,
+        array: Any = None,
+        index: int = 0,
+        node: Node | None = None,
+        line: str = "",
+    ) -> None:
+        # kind: x, carry, given (captured), number, fill (one number everywhere), op, pick, g_carry, g_y (cotangents)
+        self.kind, self.op, self.args, self.params, self.index = kind, op, args, params or {}, index
+        self.array, self.node, self.line = array, node, line
+        many = isinstance(array, tuple)
+        self.shape = tuple(a.shape for a in array) if many else getattr(array, "shape", ())
+        self.dtype = None if many else getattr(array, "dtype", None)
+
+    @property
+    def name(self) -> str:
+        return self.op.name if self.op is not None else self.kind
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.shape} {self.dtype}>"
+
+
+class StepGraph:
+    """The values of a step in the order in which they were made, its results, and the gradients it passes on."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.carry: list[Value] = []  # what comes in, and what goes out
+        self.carry_out: list[Value] = []
+        self.ys: list[Value] = []
+        self.xs: list[Value] = []
+        self.g_carry: list[Value] = []
+        self.g_ys: list[Value] = []
+        self.gradients: dict[Value, Value] = {}  # of carry, xs and invariants, where there is one
+        self.backward_from = 0  # values before it belong to the step, those after it to its backward pass
+        self.structure: tuple[Any, Any] = (None, None)  # of the carry and of y
+
+    @property
+    def batch(self) -> int:
+        return self.carry[0].shape[0]
+
+    def depends_on(self, sources: Iterable[Value]) -> set[Value]:
+        """The values that depend on one of ``sources``, these included."""
+        found = set(sources)
+        for v in self.values:
+            if any(a in found for a in v.args):
+                found.add(v)
+        return found
+
+    def needed_for(self, results: Iterable[Value]) -> set[Value]:
+        """The values that ``results`` are made of, these included."""
+        found: set[Value] = set()
+        stack = list(results)
+        while stack:
+            v = stack.pop()
+            if v not in found:
+                found.add(v)
+                stack.extend(v.args)
+        return found
+
+    def invariants(self) -> list[Value]:
+        """What does not change along time and is used by what does: captured arrays, and ops on them alone."""
+        moving = self.depends_on([*self.xs, *self.carry, *self.g_carry, *self.g_ys])
+        used = {a: None for v in self.values if v in moving for a in v.args}
+        used.update(dict.fromkeys(v for v in (*self.carry_out, *self.ys) if v not in moving))
+        return [v for v in used if v not in moving and v.kind not in ("number", "fill")]
+
+    def __str__(self) -> str:
+        place = {v: f"%{i}" for i, v in enumerate(self.values)}
+        lines = []
+        for v in self.values:
+            if v is (self.values[self.backward_from] if self.backward_from < len(self.values) else None):
+                lines.append("backward:")
+            shown = [repr(a.array) if a.kind == "number" else place.get(a, a.kind) for a in v.args]
+            params = [f"{k}={p!r}" for k, p in v.params.items()]
+            lines.append(f"{place[v]} {v.name} {v.shape} {v.dtype} ← {' '.join(shown + params)}".rstrip(" ←"))
+        for name, results in (("carry", self.carry_out), ("y", self.ys), ("gradients", self.gradients.values())):
+            if results:
+                lines.append(f"{name}: {' '.join(place.get(v, v.kind) for v in results)}")
+        return "\n".join(lines)
+
+
+class _Tracer:
+    """The watch: called after every op, it adds a value to the graph."""
+
+    def __init__(self, graph: StepGraph) -> None:
+        self.graph = graph
+        self.by_array: dict[int, Value] = {}
+        self.alive: list[Any] = []  # arrays whose identity means a value
+        self.backward = False
+
+    def know(self, array: Any, value: Value) -> Value:
+        self.by_array[id(array)] = value
+        self.alive.append(array)
+        return value
+
+    def value_of(self, x: Any, node: Node | None = None) -> Value:
+        """The value behind an argument: one known by its array, a number, or something captured from outside."""
+        if not hasattr(x, "dtype"):
+            return Value("number", array=x)
+        found = self.by_array.get(id(x))
+        if found is None:
+            uniform = self.backward and x.size and (x == x.reshape(-1)[0]).all()
+            kind = "fill" if uniform else "given"  # rules make zeros; what users made is a given
+            found = self.know(x, Value(kind, array=x, node=node))
+            self.graph.values.append(found)
+        elif found.kind == "given" and found.node is None:
+            found.node = node
+        return found
+
+    def __call__(self, op: Op, arguments: tuple, parents: tuple, params: dict, output: Any) -> None:
+        args: list[Value] = []
+        for a, node in zip(arguments, parents, strict=True):
+            if type(a) is tuple:
+                args += [self.value_of(each, n) for each, n in zip(a, node, strict=True)]
+            else:
+                args.append(self.value_of(a, node))
+        line = "" if self.backward else user_line()
+        if not op.many:
+            if id(output.data) not in self.by_array:  # else the op gave back what it was given
+                value = Value("op", op=op, args=tuple(args), params=params, array=output.data, line=line)
+                self.graph.values.append(self.know(output.data, value))
+            return
+        whole = Value(
+            "op", op=op, args=tuple(args), params=params, array=tuple(t.data for t in output), line=line
+        )
+        self.graph.values.append(whole)
+        for i, t in enumerate(output):
+            pick = Value("pick", args=(whole,), index=i, array=t.data, line=line)
+            self.graph.values.append(self.know(t.data, pick))
+
+    def looked(self, t: Tensor | None) -> None:
+        """Refuse a step that looks at a number: in the trace it would be that of the first step alone."""
+        if t is None:
+            what = "draws random numbers, which would be the same at every t; draw them before, and pass them in xs"
+        else:
+            what = f"looks at the values of a Tensor {t.shape}; use tg.where(condition, a, b) to choose between values"
+        raise Refused(f"scan: the step {what} ({user_line()}), or pass compile=False for the plain loop")
+
+    def watch(self, on_message: Any) -> Any:
+        return on_message
+
+    def tangent(self, node: Node, t: Any) -> None:
+        """Nothing to do: the ops that made it were seen."""
+
+
+def user_line() -> str:
+    """The innermost line outside the engine, as file:line."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (
+        frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_filename.startswith("<op ")
+    ):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def trace(step: Callable, carry: Any, x: Any, *, backward: bool = True) -> StepGraph:
+    """Run one step, and pull it back, as a graph of values. ``carry`` and ``x`` are trees of Tensors."""
+    graph = StepGraph()
+    tracer = _Tracer(graph)
+    frame = local.frame
+    before, scope_before = frame.watch, frame.scope
+
+    def enter(kind: str, index: int, t: Tensor) -> Tensor:
+        array = t.data.view()  # an identity of its own, also when two inputs are one array
+        inner = Tensor.of(array, None)
+        if array.dtype.kind in "fc":
+            inner.node = leaf(inner)
+        value = Value(kind, array=array, index=index, node=inner.node)
+        graph.values.append(tracer.know(array, value))
+        (graph.carry if kind == "carry" else graph.xs).append(value)
+        return inner
+
+    leaves, structure = tree.flatten(carry)
+    x_leaves, x_structure = tree.flatten(x)
+    inner_carry = [enter("carry", i, t) for i, t in enumerate(leaves)]
+    inner_x = [enter("x", i, t) for i, t in enumerate(x_leaves)]
+    try:
+        frame.watch, frame.scope = tracer, None
+        with recording(True):
+            result = step(tree.unflatten(structure, inner_carry), tree.unflatten(x_structure, inner_x))
+            new, y, structures = _results(result, structure)
+            graph.carry_out = [tracer.value_of(_array(t), _node(t)) for t in new]
+            graph.ys = [tracer.value_of(_array(t), _node(t)) for t in y]
+            graph.structure = structures
+            graph.backward_from = len(graph.values)
+            if backward:
+                _trace_backward(graph, tracer, new, y)
+    finally:
+        frame.watch, frame.scope = before, scope_before
+    for v in graph.values:
+        v.array = v.array if v.kind in ("given", "number", "fill") else None
+    return graph
+
+
+def _results(result: Any, structure: Any) -> tuple[list, list, tuple[Any, Any]]:
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        shown = f"{len(result)} values" if isinstance(result, (tuple, list)) else f"a {type(result).__name__} alone"
+        raise TypeError(f"scan at t=0: the step returned {shown}; it returns a pair, (carry, y)")
+    new, carry_structure = tree.flatten(result[0])
+    if not tree.alike(carry_structure, structure):
+        raise ValueError(f"scan at t=0: the step returned a carry built as {carry_structure}, but was given {structure}")
+    y, y_structure = tree.flatten(result[1])
+    return new, y, (carry_structure, y_structure)
+
+
+def _array(t: Any) -> Any:
+    return t.data if type(t) is Tensor else np.asarray(t)
+
+
+def _node(t: Any) -> Node | None:
+    return t.node if type(t) is Tensor else None
+
+
+def _trace_backward(graph: StepGraph, tracer: _Tracer, new: Sequence[Any], y: Sequence[Any]) -> None:
+    """The cotangents of carry, x and all invariants, as values of the same graph."""
+    tracer.backward = True
+    roots, cotangents = [], []
+    for kind, results, known in (("g_carry", new, graph.g_carry), ("g_y", y, graph.g_ys)):
+        for i, t in enumerate(results):
+            array = np.ones(_array(t).shape, _array(t).dtype)
+            inner = Tensor.of(array, None)
+            inner.node = leaf(inner)
+            value = Value(kind, array=array, index=i)
+            known.append(tracer.know(array, value))
+            graph.values.append(value)
+            roots.append(_node(t))
+            cotangents.append(inner)
+    wanted = {
+        v.node: v
+        for v in (*graph.carry, *graph.xs, *graph.invariants())
+        if v.node is not None and v.node.op.kind != "cut"
+    }
+    found = pull(roots, cotangents, wrt=list(wanted), record=True)
+    for node, g in found.items():
+        graph.gradients[wanted[node]] = tracer.value_of(g.data, g.node)
+
+
+def simplified(graph: StepGraph) -> StepGraph:
+    """Without values that nothing needs, and each value once."""
+    results = [*graph.carry_out, *graph.ys, *graph.gradients.values()]
+    needed = graph.needed_for(results)
+    same: dict[Any, Value] = {}
+    renamed: dict[Value, Value] = {}
+    values, backward_from = [], 0
+    for i, v in enumerate(graph.values):
+        if i == graph.backward_from:
+            backward_from = len(values)
+        if v not in needed and v.kind not in ("x", "carry", "g_carry", "g_y"):
+            continue
+        v.args = tuple(renamed.get(a, a) for a in v.args)
+        if v.kind in ("op", "pick"):
+            key = (v.op, v.index, tuple(sorted(v.params.items())), *[_identity(a) for a in v.args])
+            known = same.setdefault(key, v)
+            if known is not v:
+                renamed[v] = known
+                continue
+        values.append(v)
+    graph.values, graph.backward_from = values, backward_from if backward_from else len(values)
+    graph.carry_out = [renamed.get(v, v) for v in graph.carry_out]
+    graph.ys = [renamed.get(v, v) for v in graph.ys]
+    graph.gradients = {k: renamed.get(v, v) for k, v in graph.gradients.items()}
+    return graph
+
+
+def _identity(v: Value) -> Any:
+    return (type(v.array), v.array) if v.kind == "number" else id(v)
