@@ -8,11 +8,12 @@ from typing import Any
 from .. import tree
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
-from .eager import run_eager, time_length
+from .eager import masked, run_eager, time_length
+from .trace import Refused
 
 __all__ = ["scan"]
 
-EXECUTORS = ("auto", False)
+COMPILE = ("auto", "llvm", "numba", "numpy", False)
 
 
 def scan(
@@ -24,24 +25,40 @@ def scan(
     lengths: Any = None,
     reverse: bool = False,
     compile: str | bool = "auto",
+    threads: int | None = None,
 ) -> tuple[Any, Any]:
     """Run ``carry, y_t = step(carry, x_t)`` for t = 0 … T−1; the last carry and the y_t stacked over time.
 
     ``xs`` is a container of Tensors (T, …), or None with ``length=T``; ``init`` and the carries share one structure.
     ``lengths`` (B,) for Tensors (T, B, …): past its length a row keeps its carry, its y is zero, and what xs holds
     there, NaN included, changes nothing. ``reverse`` runs t = T−1 … 0; y_t stays at its t, and rows keep ``init``
-    until their last valid step. ``compile``: "auto" takes the fastest executor that can run the step, False the plain
-    loop that pictures are drawn from; in this version the plain loop is the only executor.
+    until their last valid step.
 
-    Raises ValueError for lengths or carries that do not fit, naming them.
+    ``compile``: False is the plain loop, one node per op and step, that pictures are drawn from. Else the step is traced
+    and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the Numba
+    project's LLVM binding that compiles) makes machine code of the loop, "numpy" needs no compiler, and "auto" takes
+    the first of them that can run the step, or the plain loop. A compiled step must be a map over the rows of the batch
+    (axis 0 of every carry, axis 1 of xs), and must not look at the numbers in Tensors. ``threads``: how many threads
+    share the rows (else NUMBA_NUM_THREADS, else 1); their number does not change a bit of the result.
+
+    Raises ValueError for lengths or carries that do not fit, naming them, and for a step that cannot be compiled as
+    asked.
 
     >>> import tinygrad_rnn as tg
     >>> tg.scan(lambda c, x: (c + x, c * x), tg.tensor(0.0), tg.tensor([1.0, 2.0, 3.0]))
     (tensor(6.), tensor([0., 2., 9.]))
     """
-    if compile not in EXECUTORS:
-        raise ValueError(f"scan: compile={compile!r} is not one of {EXECUTORS}")
+    if compile not in COMPILE:
+        raise ValueError(f"scan: compile={compile!r} is not one of {COMPILE}")
     total = time_length(xs, length)
+    if compile is not False:
+        from .compiled import run_compiled
+
+        try:
+            return run_compiled(step, init, *masked(xs, total, lengths), reverse, compile, threads)
+        except Refused as why:
+            if compile != "auto" or why.final:
+                raise
     carry, ys = run_eager(step, init, xs, total, lengths, reverse)
     columns, structure = tree.flatten(ys[0])
     rows = []

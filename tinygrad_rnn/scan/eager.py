@@ -14,7 +14,7 @@ from ..ops.elementwise import where
 from ..ops.shape import unstack
 from ..tensor import Tensor, tensor
 
-__all__ = ["run_eager", "time_length"]
+__all__ = ["masked", "run_eager", "time_length"]
 
 
 def time_length(xs: Any, length: int | None) -> int:
@@ -31,6 +31,17 @@ def time_length(xs: Any, length: int | None) -> int:
     return total
 
 
+def masked(xs: Any, total: int, lengths: Any) -> tuple[Any, int, np.ndarray | None]:
+    """The series with zeros past each row's length, the number of steps, and the lengths on the host."""
+    if lengths is None:
+        return xs, total, None
+    series, structure = tree.flatten(xs)
+    series = [_tensor(x) for x in series]
+    host = check_lengths(lengths, series, total)
+    valid = to_device(np.arange(total)[:, None] < host, series[0].device)
+    return tree.unflatten(structure, [_select(valid, x, 0) for x in series]), total, host
+
+
 def run_eager(
     step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, total: int, lengths: Any, reverse: bool
 ) -> tuple[Any, list[Any]]:
@@ -39,10 +50,9 @@ def run_eager(
     series = [_tensor(x) for x in series]
     valid, full = None, total
     if lengths is not None:
-        host = check_lengths(lengths, series, total)
+        series, _, host = masked(series, total, lengths)
         full = int(host.min(initial=total))  # before this step every row is valid and nothing needs selecting
         valid = to_device(np.arange(total)[:, None] < host, series[0].device)
-        series = [_select(valid, x, 0) for x in series]
     columns = [unstack(x) for x in series]
     _, carry_structure = tree.flatten(init)
     carry, ys = init, [None] * total

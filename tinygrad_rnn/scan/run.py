@@ -32,6 +32,7 @@ class Call:
         reverse: bool = False,
         saving: bool = True,
         threads: int = 1,
+        needs: list[bool] | None = None,
     ) -> None:
         self.xs, self.carry, self.given = xs, carry, given
         self.T, self.B = total, carry[0].shape[0]
@@ -39,4 +40,5 @@ class Call:
         self.read, self.write = (1, 0) if reverse else (0, 1)
         self.order = range(total - 1, -1, -1) if reverse else range(total)
         self.valid = None if lengths is None else np.arange(total)[:, None] < lengths
+        self.needs = needs if needs is not None else [True] * (len(xs) + len(carry) + len(given))
         self.kept: Any = None

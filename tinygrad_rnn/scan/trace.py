@@ -27,7 +27,12 @@ PACKAGE = str(Path(__file__).parent.parent)
 
 
 class Refused(ValueError):
-    """A step that cannot be traced, or an executor that cannot run it, and why."""
+    """A step that cannot be traced, or an executor that cannot run it, and why.
+
+    ``final``: the plain loop is no way out either, unless it is asked for, since the step is not what it seems.
+    """
+
+    final = False
 
 
 class Value:
@@ -177,7 +182,9 @@ class _Tracer:
             what = "draws random numbers, which would be the same at every t; draw them before, and pass them in xs"
         else:
             what = f"looks at the values of a Tensor {t.shape}; use tg.where(condition, a, b) to choose between values"
-        raise Refused(f"scan: the step {what} ({user_line()}), or pass compile=False for the plain loop")
+        refused = Refused(f"scan: the step {what} ({user_line()}), or pass compile=False for the plain loop")
+        refused.final = True
+        raise refused
 
     def watch(self, on_message: Any) -> Any:
         return on_message

@@ -22,7 +22,8 @@ class RNN(tg.nn.Module):
     (T, B, …), instead of the last. ``state`` is what to begin with; left out, the cell's zeros or, with
     ``initial="trainable"``, parameters that all rows share. Past its entry in ``lengths`` (B,) a row keeps its state,
     ys (and all states) are zero, and what xs holds there, NaN included, changes nothing. ``reverse`` runs
-    t = T−1 … 0 (with lengths from each row's own end), y_t stays at its t. ``compile`` is that of ``tg.scan``.
+    t = T−1 … 0 (with lengths from each row's own end), y_t stays at its t. ``compile`` and ``threads`` are those of
+    ``tg.scan``.
     ``rnn.step(x, state)`` streams.
 
     Raises ValueError for shapes, lengths and states that do not fit, TypeError for dtypes that do not.
@@ -38,13 +39,19 @@ class RNN(tg.nn.Module):
     """
 
     def __init__(
-        self, cell: Cell, *, initial: str = "zeros", reverse: bool = False, compile: str | bool = "auto"
+        self,
+        cell: Cell,
+        *,
+        initial: str = "zeros",
+        reverse: bool = False,
+        compile: str | bool = "auto",
+        threads: int | None = None,
     ) -> None:
         if not isinstance(cell, Cell):
             raise TypeError(f"RNN takes a cell, such as zoo.LSTM(3, 5), not {cell!r}")
         if initial not in INITIAL:
             raise ValueError(f"RNN: initial={initial!r} is not one of {', '.join(INITIAL)}")
-        self.cell, self.reverse, self.compile = cell, reverse, compile
+        self.cell, self.reverse, self.compile, self.threads = cell, reverse, compile, threads
         self.initial: Any = None
         if initial == "trainable":
             self.initial = tg.tree.map(lambda s: tg.nn.parameter(s.data[0].copy()), cell.init_state(1))
@@ -66,14 +73,18 @@ class RNN(tg.nn.Module):
     def forward(self, xs: Any, state: Any = None, lengths: Any = None, *, all_states: bool = False) -> tuple[Any, Any]:
         with self._scope() as place:
             xs, state = self._checked(place, "xs", xs, ("T", "B"), state)
-            step = self.cell.step
-
-            def along(s: Any, x: Any) -> tuple[Any, Any]:
-                y, s = step(x, s)
-                return s, (y, s) if all_states else y
-
-            last, ys = tg.scan(along, state, xs, lengths=lengths, reverse=self.reverse, compile=self.compile)
+            step = self._along_all if all_states else self._along
+            options = {"reverse": self.reverse, "compile": self.compile, "threads": self.threads}
+            last, ys = tg.scan(step, state, xs, lengths=lengths, **options)
             return ys if all_states else (ys, last)
+
+    def _along(self, s: Any, x: Any) -> tuple[Any, Any]:
+        y, s = self.cell.step(x, s)
+        return s, y
+
+    def _along_all(self, s: Any, x: Any) -> tuple[Any, Any]:
+        y, s = self.cell.step(x, s)
+        return s, (y, s)
 
     def step(self, x: Any, state: Any = None) -> tuple[Any, Any]:
         """One step of a stream: y (B, O) and the next state from x (B, I) and the state so far (None at the start)."""

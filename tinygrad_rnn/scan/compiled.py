@@ -1,0 +1,376 @@
+"""From a step to its compiled run: found again, or traced, proved, planned; then one node in the outer graph.
+
+Nothing is compiled twice. A step that is a method of a Module is looked at once and known again as long as no attribute
+of the module, or of a module in it, is another object. Any other function is traced at every call (half a millisecond)
+and its plan found by what it computes: two steps with the same ops share one plan, whatever T, and a changed one never
+meets an old one.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from .. import tree
+from ..autodiff import pull
+from ..declare import primitive
+from ..node import local, recording
+from ..nn.module import Module
+from ..op import CUT
+from ..ops.shape import stack
+from ..tensor import Tensor, leaf, tensor
+from ..transforms import jvp
+from .explain import explain
+from .plan import EXECUTORS, plan_for
+from .rows import INVARIANT, batch_axes
+from .run import Call
+from .trace import Refused, StepGraph, Value, simplified, trace
+
+__all__ = ["Compiled", "compiled_for", "run_compiled"]
+
+
+class Compiled:
+    """A step as a graph, where its batch axis is, the executor's plan, and the captured Tensors it reads."""
+
+    def __init__(self, graph: StepGraph, executor: str) -> None:
+        self.graph = graph
+        self.labels = batch_axes(graph)
+        self.plan, self.fallbacks = plan_for(graph, self.labels, executor)
+        self.invariants = graph.invariants()
+        self.single = [v.kind in ("given",) for v in self.invariants]
+
+    def explain(self) -> str:
+        """What runs once, before, in and after the loop, what is left in the loop, and why anything fell back."""
+        return explain(self)
+
+
+class Captured:
+    """Where the invariants of one trace come from: the Tensors captured, and ops on them, which run outside the loop."""
+
+    def __init__(self, graph: StepGraph, invariants: Sequence[Value], known: dict[int, Tensor]) -> None:
+        self.sources: dict[Value, Any] = {}
+        self.invariants = invariants
+        needed = graph.needed_for(invariants)
+        self.order = [v for v in graph.values if v in needed]
+        for v in self.order:
+            if v.kind == "given":
+                node = v.node
+                found = node.saved[0]() if node is not None and node.op.kind == "leaf" and node.saved else None
+                if found is None:
+                    found = known.get(id(v.array))
+                if found is None:
+                    found = Tensor.of(v.array, node)
+                self.sources[v] = found
+        self.plain = all(v.kind == "given" for v in invariants)
+        self.tensors = [self.sources[v] for v in invariants] if self.plain else []
+        self.tracked = [t.node is None for t in self.sources.values()]
+
+    def same(self) -> bool:
+        """Whether the same Tensors require gradients as when they were traced."""
+        return self.tracked == [t.node is None for t in self.sources.values()]
+
+    def values(self) -> list[Tensor]:
+        """The invariants as Tensors of the outer graph."""
+        if self.plain:
+            return self.tensors
+        env: dict[Value, Any] = dict(self.sources)
+        for v in self.order:
+            if v not in env:
+                env[v] = applied(v, env)
+        return [env[v] for v in self.invariants]
+
+
+def applied(v: Value, env: dict[Value, Any]) -> Any:
+    """An op of the graph, done on Tensors."""
+    if v.kind in ("number", "fill"):
+        return v.array
+    if v.kind == "pick":
+        return env[v.args[0]][v.index]
+    assert v.op is not None
+    return v.op.function(*[env[a] if a in env else a.array for a in v.args], **v.params)
+
+
+class Run:
+    """One call of a compiled step, with its two derivatives; what ``scan`` records as one node."""
+
+    def __init__(self, compiled: Compiled, call_options: dict[str, Any], needs: list[bool]) -> None:
+        self.compiled, self.options, self.needs = compiled, call_options, needs
+        self.call: Call | None = None
+        graph = compiled.graph
+        self.cuts = (len(graph.xs), len(graph.xs) + len(graph.carry))
+
+    def _new_call(self, arrays: Sequence[Any]) -> Call:
+        a, b = self.cuts
+        call = Call(list(arrays[:a]), list(arrays[a:b]), list(arrays[b:]), needs=self.needs, **self.options)
+        return call
+
+    def forward(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
+        call = self._new_call(arrays)
+        carry, ys = self.compiled.plan.forward(call)
+        if call.saving:
+            self.call = call
+        if call.valid is not None:
+            ys = [np.where(_mask(call.valid, y), y, y.dtype.type(0)) for y in ys]
+        return (*carry, *ys)
+
+    def backward(self, g: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
+        """The cotangents of xs, carry and invariants; the second time the forward pass runs again first."""
+        if self.call is None:
+            self.call = self._new_call(arrays)
+            self.compiled.plan.forward(self.call)
+        call, self.call = self.call, None  # its buffers are written over on the way back
+        graph = self.compiled.graph
+        n = len(graph.carry)
+        full = [_zeros(v, call) if c is None else c for c, v in zip(g, (*graph.carry_out, *graph.ys), strict=True)]
+        for i, v in enumerate(graph.ys, n):
+            if g[i] is None:
+                full[i] = np.zeros((call.T, *v.shape), v.dtype)
+            elif call.valid is not None:
+                full[i] = np.where(_mask(call.valid, full[i]), full[i], full[i].dtype.type(0))
+        found = self.compiled.plan.backward(call, full[:n], full[n:])
+        return [found.get(v) for v in (*graph.xs, *graph.carry, *self.compiled.invariants)]
+
+    def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The same run as plain ops, for derivatives of derivatives."""
+        graph, (a, b) = self.compiled.graph, self.cuts
+        call = self._new_call([t.data for t in inputs])
+        series, carry = inputs[:a], list(inputs[a:b])
+        given = dict(zip(self.compiled.invariants, inputs[b:], strict=True))
+        own = [v for v in graph.values[: graph.backward_from] if v not in given and v.kind in ("op", "pick")]
+        ys: list[Any] = [None] * call.T
+        where = primitive_where()
+        for t in call.order:
+            env: dict[Value, Any] = dict(given)
+            env.update(zip(graph.carry, carry, strict=True))
+            env.update((v, x[t]) for v, x in zip(graph.xs, series, strict=True))
+            for v in own:
+                env[v] = applied(v, env)
+            new = [_value(env, v) for v in graph.carry_out]
+            y = [_value(env, v) for v in graph.ys]
+            if call.valid is not None:
+                row = call.valid[t]
+                new = [where(_mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
+                y = [where(_mask(row, each), each, 0) for each in y]
+            carry, ys[t] = new, y
+        return (*carry, *[stack([y[i] for y in ys]) for i in range(len(graph.ys))])
+
+
+def primitive_where() -> Any:
+    from ..ops.elementwise import where
+
+    return where
+
+
+def _value(env: dict[Value, Any], v: Value) -> Any:
+    found = env[v] if v in env else v.array
+    return found if type(found) is Tensor else tensor(found)
+
+
+def _mask(valid: np.ndarray, like: Any) -> np.ndarray:
+    return valid.reshape(valid.shape + (1,) * (like.ndim - valid.ndim))
+
+
+def _zeros(v: Value, call: Call) -> np.ndarray:
+    return np.zeros(v.shape, v.dtype)
+
+
+def _pullback(g: Sequence[Any], arrays: Sequence[Any], run: Run) -> list[Any]:
+    if not any(type(t) is Tensor for t in (*g, *arrays)):
+        return run.backward(g, arrays)
+    inputs = [t if type(t) is Tensor else Tensor.of(t, None) for t in arrays]
+    outputs = run.eager(*inputs)
+    pairs = [(o, c) for o, c in zip(outputs, g, strict=True) if c is not None]
+    wrt = {t.node for t in inputs if t.node is not None}
+    cotangents = [c if type(c) is Tensor else Tensor.of(c, None) for _, c in pairs]
+    found = pull([o.node for o, _ in pairs], cotangents, wrt=wrt, record=True)
+    seen: set[Any] = set()
+    gradients = []
+    for t in inputs:  # an input that is there twice has one node, whose cotangent is the sum of both
+        gradients.append(found.get(t.node) if t.node not in seen else None)
+        seen.add(t.node)
+    return gradients
+
+
+def _pushforward(t: Sequence[Any], arrays: Sequence[Any], run: Run) -> tuple[Any, ...]:
+    raw = not any(type(x) is Tensor for x in (*t, *arrays))
+    inputs = [x if type(x) is Tensor else Tensor.of(x, None) for x in arrays]
+    moving = [i for i, x in enumerate(t) if x is not None]
+
+    def along(*chosen: Any) -> tuple[Any, ...]:
+        values = list(inputs)
+        for i, x in zip(moving, chosen, strict=True):
+            values[i] = x
+        return run.eager(*values)
+
+    with recording(True):
+        _, tangents = jvp(along, [inputs[i] for i in moving], [t[i] for i in moving])
+    return tuple(x.data if raw else x for x in tangents)
+
+
+@primitive("scan", _pullback, jvp=_pushforward, many=True)
+def _scan(*arrays, run):  # type: ignore[no-untyped-def]
+    return run.forward(arrays)
+
+
+# finding what was compiled before
+
+_plans: dict[Any, Compiled] = {}
+_modules: WeakKeyDictionary[Module, dict[Any, tuple[Any, Compiled, Captured]]] = WeakKeyDictionary()
+ATOMS = (str, bytes, int, float, complex, bool, type(None), type, np.dtype, np.generic, type(len), type(lambda: 0))
+
+
+def _contents(owner: Module) -> tuple[list[tuple[Any, tuple]], dict[int, Tensor]] | None:
+    """All containers in a module with what they hold now, and its Tensors by their arrays; None if it holds others."""
+    checks: list[tuple[Any, tuple]] = []
+    tensors: dict[int, Tensor] = {}
+    stack_, seen = [owner], set()
+    while stack_:
+        at: Any = stack_.pop()
+        if id(at) in seen:
+            continue
+        seen.add(id(at))
+        if type(at) is Tensor:
+            tensors[id(at.data)] = at
+        elif isinstance(at, Module):
+            held = tuple(vars(at).values())
+            checks.append((vars(at).values(), held))
+            stack_.extend(held)
+        elif isinstance(at, dict):
+            checks.append((at.values(), tuple(at.values())))
+            stack_.extend(at.values())
+        elif isinstance(at, (list, tuple)):
+            if isinstance(at, list):
+                checks.append((at, tuple(at)))
+            stack_.extend(at)
+        elif not isinstance(at, (*ATOMS, np.ndarray)) and not _frozen(at):
+            return None
+    return checks, tensors
+
+
+def _frozen(x: Any) -> bool:
+    """What a step may hold without its changing what the step computes: methods, and generators, whose draws a trace refuses."""
+    return callable(x) and not hasattr(x, "__dict__") or type(x).__module__.startswith("tinygrad_rnn.random")
+
+
+def _unchanged(checks: list[tuple[Any, tuple]]) -> bool:
+    return all(len(now) == len(then) and all(map(operator.is_, now, then)) for now, then in checks)
+
+
+def compiled_for(
+    step: Callable, leaves: list[Tensor], structure: Any, x_leaves: list[Tensor], x_structure: Any, executor: str
+) -> tuple[Compiled, list[Tensor]]:
+    """The compiled step and its invariants, found again or made now. Raises Refused."""
+    owner = getattr(step, "__self__", None)
+    known: dict[int, Tensor] = {}
+    contents = None
+    if isinstance(owner, Module):
+        function = step.__func__  # type: ignore[attr-defined]
+        key = (function, executor, *[(t.shape, t.dtype) for t in leaves], *[(t.shape[1:], t.dtype) for t in x_leaves])
+        found = _modules.setdefault(owner, {}).get(key)
+        if found is not None:
+            checks, compiled, captured = found
+            if _unchanged(checks) and captured.same() and tree.alike(compiled.graph.structure[0], structure):
+                return compiled, captured.values()
+        contents = _contents(owner)
+        if contents is not None:
+            known = contents[1]
+    x = tree.unflatten(x_structure, [Tensor.of(t.data[0], None) for t in x_leaves])
+    carry = tree.unflatten(structure, leaves)
+    graph = simplified(trace(step, carry, x))
+    for new, old in zip(graph.carry_out, leaves, strict=True):
+        if new.kind != "number" and (new.shape, new.dtype) != (old.shape, old.dtype):
+            raise Refused(
+                f"scan: the step makes a carry of {new.shape} {new.dtype} from one of {old.shape} {old.dtype}; "
+                "a loop carries what it was given"
+            )
+    signature = (executor, *_signature(graph))
+    compiled = _plans.get(signature)
+    if compiled is None:
+        compiled = _plans[signature] = Compiled(graph, executor)
+    captured = Captured(graph, graph.invariants(), known)
+    values = captured.values()
+    if contents is not None and not any(t.node is not None and not t.is_leaf for t in captured.sources.values()):
+        cached = _modules[owner]  # type: ignore[index]
+        if len(cached) >= 64:
+            cached.clear()
+        cached[key] = (contents[0], compiled, captured)
+    return compiled, values
+
+
+def _signature(graph: StepGraph) -> tuple[Any, ...]:
+    """All that a plan depends on: the ops, how they are linked, shapes, dtypes and numbers; not where values live."""
+    place = {v: i for i, v in enumerate(graph.values)}
+
+    def of(a: Value) -> Any:
+        if a.kind == "number":
+            return (type(a.array), a.array)
+        return place[a]
+
+    rows = [
+        (v.kind, v.name, v.index, tuple(map(of, v.args)), tuple(v.params.items()), v.shape, str(v.dtype),
+         v.array.tobytes() if v.kind == "fill" else None)
+        for v in graph.values
+    ]  # fmt: skip
+    results = [*map(of, graph.carry_out), *map(of, graph.ys)]
+    gradients = [(of(v), of(g)) for v, g in graph.gradients.items()]
+    return (*rows, *results, *gradients, len(graph.carry), len(graph.ys), graph.backward_from)
+
+
+def threads_for(threads: int | None) -> int:
+    """How many threads a run may use: what is asked for, else NUMBA_NUM_THREADS, else one."""
+    if threads is not None:
+        return threads
+    return int(os.environ.get("NUMBA_NUM_THREADS", "1") or 1)
+
+
+def run_compiled(
+    step: Callable,
+    init: Any,
+    xs: Any,
+    total: int,
+    lengths: np.ndarray | None,
+    reverse: bool,
+    executor: str,
+    threads: int | None,
+) -> tuple[Any, Any]:
+    """The last carry and the outputs as one node. Raises Refused where the step cannot be compiled."""
+    leaves, structure = tree.flatten(init)
+    x_leaves, x_structure = tree.flatten(xs)
+    leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
+    x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
+    frame = local.frame
+    _check(leaves, x_leaves, frame.watch)
+    compiled, invariants = compiled_for(step, leaves, structure, x_leaves, x_structure, executor)
+    inputs = [*x_leaves, *leaves, *invariants]
+    needs = [t.node is not None and t.node.op is not CUT for t in inputs]
+    options = {
+        "total": total, "lengths": lengths, "reverse": reverse, "saving": frame.recording and any(needs),
+        "threads": threads_for(threads),
+    }  # fmt: skip
+    outputs = _scan(*inputs, run=Run(compiled, options, needs))
+    n = len(leaves)
+    carry_structure, y_structure = compiled.graph.structure
+    return tree.unflatten(carry_structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])
+
+
+def _check(leaves: list[Tensor], x_leaves: list[Tensor], watch: Any) -> None:
+    """Raises Refused for what no executor runs."""
+    if watch is not None:
+        raise Refused("scan: every op is being watched (anomaly detection, or a trace), which a compiled loop cannot show")
+    if not leaves:
+        raise Refused("scan: there is no carry")
+    if any(type(t.data) is not np.ndarray for t in (*leaves, *x_leaves)):
+        raise Refused("scan: compiled loops run on the CPU, on NumPy's arrays")
+    sizes = {t.shape[:1] for t in leaves} | {t.shape[1:2] for t in x_leaves}
+    if len(sizes) != 1 or () in sizes or (0,) in sizes:
+        raise Refused(
+            f"scan: carries {[t.shape for t in leaves]} and inputs {[t.shape for t in x_leaves]} share no batch axis"
+        )
+
+
+_ = (leaf, INVARIANT, EXECUTORS)
