@@ -1,0 +1,63 @@
+"""Timing by turns: each round runs every contestant once, so a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+ROUND = 0.005  # seconds that a contestant's turn lasts at least, by repeating: far above the clock's and Python's noise
+
+
+class Contestant(NamedTuple):
+    """Somebody's way of doing the work: ``run()`` does it once, ``arrays(its result)`` by name, to compare."""
+
+    run: Callable[[], Any]
+    arrays: Callable[[Any], dict[str, Any]]
+
+
+def by_turns(runs: Mapping[str, Callable[[], Any]], rounds: int, *, rest: float = 0.0) -> dict[str, list[float]]:
+    """Seconds of one run of each contestant, round by round.
+
+    Not counted are the first runs, which compile, and before a turn of many runs or after a ``rest`` (seconds in which
+    the threads of others go to sleep) one that fills the caches again.
+    """
+    repeats = {}
+    for name, run in runs.items():
+        run()
+        run()
+        start = time.perf_counter()
+        run()
+        repeats[name] = math.ceil(ROUND / max(time.perf_counter() - start, 1e-9))
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            if rest or repeats[name] > 1:
+                time.sleep(rest)
+                run()
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                run()
+            seconds[name].append((time.perf_counter() - start) / repeats[name])
+    return seconds
+
+
+class Ratio(NamedTuple):
+    """How many times longer one contestant takes: the ratio of the medians, and how far the rounds spread around it."""
+
+    value: float
+    spread: float
+
+    @classmethod
+    def of(cls, longer: Sequence[float], shorter: Sequence[float]) -> Ratio:
+        """``spread`` is half the distance of the quartiles of the rounds' own ratios, as a share of the ratio.
+
+        >>> Ratio.of([2.0, 4.2, 2.1], [1.0, 2.0, 1.0])
+        Ratio(value=2.1, spread=0.023...)
+        """
+        value = statistics.median(longer) / statistics.median(shorter)
+        rounds = [a / b for a, b in zip(longer, shorter, strict=True)]
+        low, _, high = statistics.quantiles(rounds, method="inclusive") if len(rounds) > 1 else [value] * 3
+        return cls(value, (high - low) / 2 / value)
