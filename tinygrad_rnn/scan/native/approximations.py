@@ -1,8 +1,8 @@
 """Transcendental functions of float32 vectors as polynomials and quotients: no call, no table, no branch.
 
-All coefficients are minimax fits made for this file (Remez exchange, or iterated weighted least squares for the
-quotient) and rounded to float32, lowest power first, the others fitted again each time. The errors given are relative
-and those of the fit, before the rounding of the arithmetic. NaN passes through every function.
+All coefficients are minimax fits made for this file (Remez 1934, exchange in 40 digits), rounded to float32, lowest
+power first, the others fitted again each time. The errors given are relative and those of the rounded fit, before the
+rounding of the arithmetic, which brings the functions to 1 to 3 units in the last place. NaN passes through all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 from .vectors import Vector
 
-__all__ = ["erf", "exp", "expm1", "log", "log1p", "sigmoid", "tanh"]
+__all__ = ["erf", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh"]
 
 LN2 = math.log(2)
 LN2_HIGH = 0.693145751953125  # ln 2 to 16 bits: its product with an exponent is exact
@@ -32,6 +32,16 @@ EXPM1 = (
 LOG = (
     0.3333331346511841, -0.2500016689300537, 0.20002222061157227, -0.1665937304496765, 0.1420963853597641,
     -0.12549078464508057, 0.12110598385334015, -0.10918939858675003, 0.05323180556297302,
+)  # fmt: skip
+# (log(1 + t) − t) / t² in powers of t, 0 ≤ t ≤ 1; error 5.3e-9 in log(1 + t).
+LOG1P = (
+    -0.4999993145465851, 0.33330464363098145, -0.24958018958568573, 0.19692102074623108, -0.15344880521297455,
+    0.10661126673221588, -0.057457175105810165, 0.020086172968149185, -0.0032904406543821096,
+)  # fmt: skip
+# −log(1 − erf x) / x in powers of x, 0 ≤ x ≤ 4; error 5.2e-8 in erf x, nearly all of it from rounding 2/√π to float32.
+ERF = (
+    1.128379225730896, 0.6366151571273804, 0.10282903909683228, -0.019378067925572395, 0.00030359660740941763,
+    0.0011686827056109905, -0.0003476046840660274, 3.5655848478199914e-05,
 )  # fmt: skip
 
 
@@ -115,13 +125,13 @@ def log1p(x: Vector) -> Vector:
     return above.compare("==", 1).select(x, _log(above, f, e.rounded()))
 
 
-# erf x / x as a quotient in powers of x², |x| ≤ 3.93; error 1.9e-8. All coefficients are positive: nothing cancels.
-ERF_ABOVE = (1.12837915, 1.90783845e-01, 5.27902891e-02, 3.77961027e-03, 2.84808703e-04, 2.04197162e-06)
-ERF_BELOW = (1.0, 5.02410500e-01, 1.14257529e-01, 1.49974392e-02, 1.16521312e-03, 3.80040890e-05)
-
-
 def erf(x: Vector) -> Vector:
-    """The error function, 1 from |x| = 3.93 on."""
-    x = x.at_most(3.93).at_least(-3.93)
-    square = x * x
-    return (x * _polynomial(square, ERF_ABOVE) / _polynomial(square, ERF_BELOW)).at_most(1).at_least(-1)
+    """±(1 − e^(−|x| q)), with a polynomial q = −log(1 − erf |x|) / |x|: accurate near 0, and 1 from |x| = 4 on."""
+    size = x.intrinsic("fabs").at_most(4)
+    return (-expm1(-(size * _polynomial(size, ERF)))).intrinsic("copysign", x)
+
+
+def softplus(x: Vector) -> Vector:
+    """log(1 + eˣ) as max(x, 0) + log(1 + t), t = e^(−|x|)."""
+    t = exp(-x.intrinsic("fabs"))
+    return x.at_least(0) + (t * _polynomial(t, LOG1P)).fma(t, t)

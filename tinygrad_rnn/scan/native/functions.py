@@ -92,7 +92,7 @@ def _elu(x: Vector, alpha: Number | Vector = 1.0) -> Vector:
 
 
 def _softplus(x: Vector) -> Vector:
-    return x.at_least(0) + log1p(exp(-_abs(x)))
+    return approximations.softplus(x) if x.single else x.at_least(0) + log1p(exp(-_abs(x)))
 
 
 def _erf(x: Vector) -> Vector:
@@ -169,7 +169,8 @@ MASK_EMITTERS: dict[str, Callable[..., Vector]] = {
     "greater_equal": lambda a, b: a | ~b,
     "isfinite": lambda x: x | ~x,
     "step": lambda x: x,
-} | {name: EMITTERS[name] for name in ("where", "logical_and", "logical_or", "logical_not")}
+    **{name: EMITTERS[name] for name in ("where", "logical_and", "logical_or", "logical_not")},
+}
 
 
 def supports(name: str, dtype: Any) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from .lanes import intrinsic
+
 __all__ = ["Vector", "constant", "known"]
 
 Number = int | float | bool
@@ -138,9 +140,10 @@ class Vector:
 
     def intrinsic(self, name: str, *others: Vector) -> Vector:
         """An operation of LLVM on vectors of one type, such as fma, sqrt, fabs, copysign."""
-        kind = {ir.FloatType: "f32", ir.DoubleType: "f64"}[type(self.type.element)]
-        function = self._function(f"llvm.{name}.v{self.type.count}{kind}", self.type, 1 + len(others))
-        return self.new(self.builder.call(function, [self.value] + [v.value for v in others]))
+        arguments = [self.value] + [v.value for v in others]
+        suffix = f"v{self.type.count}{'f32' if self.single else 'f64'}"
+        function = intrinsic(self.builder.module, f"llvm.{name}.{suffix}", self.type, [a.type for a in arguments])
+        return self.new(self.builder.call(function, arguments))
 
     def fma(self, factor: Number | Vector, term: Number | Vector) -> Vector:
         """self · factor + term, rounded once."""
@@ -148,9 +151,10 @@ class Vector:
 
     def library(self, name: str, *others: Vector) -> Vector:
         """A function of libm, lane by lane, in a function that is added to the module once."""
-        element, count = self.type.element, self.type.count
-        scalar = self._function(f"{name}f" if self.single else name, element, 1 + len(others))
-        whole = self._function(f"{scalar.name}.v{count}", self.type, 1 + len(others))
+        arguments, element, count = [self.value] + [v.value for v in others], self.type.element, self.type.count
+        module, name = self.builder.module, f"{name}f" if self.single else name
+        scalar = intrinsic(module, name, element, [element] * len(arguments))
+        whole = intrinsic(module, f"{name}.v{count}", self.type, [self.type] * len(arguments))
         if whole.is_declaration:
             whole.linkage = "internal"
             whole.attributes.add("noinline")
@@ -161,12 +165,7 @@ class Vector:
                 result = inside.call(scalar, [inside.extract_element(v, lane) for v in whole.args])
                 out = inside.insert_element(out, result, lane)
             inside.ret(out)
-        return self.new(self.builder.call(whole, [self.value] + [v.value for v in others]))
-
-    def _function(self, name: str, type: Any, arguments: int) -> Any:
-        module = self.builder.module
-        there = module.globals.get(name)
-        return there or ir.Function(module, ir.FunctionType(type, [type] * arguments), name)
+        return self.new(self.builder.call(whole, arguments))
 
     def as_bits(self) -> Vector:
         """The 32-bit pattern of each float, as an integer."""
