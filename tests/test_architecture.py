@@ -74,7 +74,7 @@ def test_only_the_backend_imports_cupy() -> None:
 
 
 def test_the_references_of_the_tests_are_imported_by_the_benchmark_only() -> None:
-    assert importers_of("torch") <= {"zoo.bench"}
+    assert importers_of("torch") | importers_of("jax") <= {m for m in within("zoo") if m.startswith("zoo.bench.")}
     assert importers_of("scipy") | importers_of("tests") == set()
 
 

@@ -54,8 +54,8 @@ class Ratio(NamedTuple):
     def of(cls, longer: Sequence[float], shorter: Sequence[float]) -> Ratio:
         """``spread`` is half the distance of the quartiles of the rounds' own ratios, as a share of the ratio.
 
-        >>> Ratio.of([2.0, 4.2, 2.1], [1.0, 2.0, 1.0])
-        Ratio(value=2.1, spread=0.023...)
+        >>> Ratio.of([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
+        Ratio(value=2.0, spread=0.25)
         """
         value = statistics.median(longer) / statistics.median(shorter)
         rounds = [a / b for a, b in zip(longer, shorter, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +37,7 @@ class Score:
         >>> print(Score(1.321, 0.02, least=1.3), Score(1.26, 0.02, least=1.3), Score(0.87, percent=True), sep=", ")
         1.32 ±2% ≥ 1.3, 1.26 ±2% < 1.3 !, 87%
         """
-        text = f"{self.value:.0%}" if self.percent else f"{self.value:#.3g}".rstrip(".")
+        text = f"{self.value:.0%}" if self.percent else digits(self.value)
         if self.spread:
             text += f" ±{self.spread:.0%}"
         for bound, kept, broken in ((self.least, "≥", "<"), (self.most, "≤", ">")):
@@ -72,13 +73,13 @@ def cell_line(result: Mapping[str, Any]) -> Line:
     medians = {name: statistics.median(times) for name, times in result["seconds"].items()}
     record = {key: value for key, value in result.items() if key not in ("seconds", "peak")}
     record |= {"median seconds": medians, "scores": {name: asdict(score) for name, score in scores.items()}}
-    return Line((cell, sizes(size)), {"ours, ms": f"{medians['ours'] * 1e3:#.3g}".rstrip(".")}, scores, record)
+    return Line((cell, sizes(size)), {"ours, ms": digits(medians["ours"] * 1e3)}, scores, record)
 
 
 def memory_line(cell: str, size: Size, ours: int, theirs: int) -> Line:
     """Two results of memory.measure."""
     score = Score(theirs / max(ours, 1), least=MEMORY)
-    facts = {"ours, MB": f"{ours / 1e6:.1f}", "torch.nn, MB": f"{theirs / 1e6:.1f}"}
+    facts = {"ours, MB": digits(ours / 1e6), "torch.nn, MB": digits(theirs / 1e6)}
     record = {"cell": cell, "size": size, "ours bytes": ours, "torch.nn bytes": theirs, "score": asdict(score)}
     return Line((cell, sizes(size)), facts, {"torch.nn": score}, record)
 
@@ -88,7 +89,7 @@ def eager_line(result: Mapping[str, Any]) -> Line:
     ours, theirs = (result["seconds"][side] for side in ("ours", "torch"))
     score = Score(*Ratio.of(ours, theirs), most=result["limit"])
     medians = {side: statistics.median(times) for side, times in result["seconds"].items()}
-    facts = {f"{side}, µs": f"{seconds * 1e6:.0f}" for side, seconds in medians.items()}
+    facts = {f"{side}, µs": digits(seconds * 1e6) for side, seconds in medians.items()}
     record = {"name": result["name"], "median seconds": medians, "score": asdict(score)}
     return Line((result["name"],), facts, {"ours ÷ torch": score}, record)
 
@@ -121,6 +122,15 @@ class Table(NamedTuple):
             cells = [Text(str(score or "–"), "bold red" if score and score.missed else "") for score in found]
             grid.add_row(*map(Text, line.labels), *(Text(line.facts[name]) for name in facts), *cells)
         console.console().print(grid)
+
+
+def digits(x: float) -> str:
+    """Three digits, more before the point if need be.
+
+    >>> print(digits(0.01234), digits(1.5), digits(99.96), digits(12345.6), digits(0))
+    0.0123 1.50 100.0 12346 0.00
+    """
+    return f"{x:.{max(0, 2 - math.floor(math.log10(x)))}f}" if 0 < x < math.inf else f"{x:.2f}"
 
 
 def sizes(size: Size) -> str:

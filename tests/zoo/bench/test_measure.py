@@ -1,0 +1,60 @@
+"""Who runs when, what is counted, and what a ratio is."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoo.bench import measure
+from zoo.bench.measure import Ratio, by_turns
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that moves only when told."""
+
+    class Clock:
+        now = 0.0
+
+        def pass_by(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(measure.time, "sleep", clock.pass_by)
+    return clock
+
+
+def test_contestants_take_turns_and_short_ones_repeat_until_a_turn_is_long_enough(clock):
+    log = []
+
+    def contestant(name, seconds):
+        def run():
+            log.append(name)
+            clock.pass_by(seconds)
+
+        return run
+
+    seconds = by_turns({"slow": contestant("slow", 0.5), "fast": contestant("fast", measure.ROUND / 3.5)}, 2)
+    assert seconds["slow"] == pytest.approx([0.5] * 2)
+    assert seconds["fast"] == pytest.approx([measure.ROUND / 3.5] * 2)
+    warm_up, turn = ["slow"] * 3 + ["fast"] * 3, ["slow"] + ["fast"] * 5  # one of the five fills the caches
+    assert log == warm_up + 2 * turn
+
+
+def test_a_rest_and_the_run_after_it_are_not_counted(clock):
+    seconds = by_turns({"slow": lambda: clock.pass_by(0.5)}, 3, rest=7.0)
+    assert seconds["slow"] == pytest.approx([0.5] * 3)
+    assert clock.now == pytest.approx(3 * 0.5 + 3 * (7.0 + 0.5 + 0.5))
+
+
+def test_a_ratio_is_that_of_the_medians_and_one_bad_round_does_not_move_it():
+    assert Ratio.of([2.0, 2.0, 90.0, 2.0, 2.0], [1.0] * 5) == (2.0, 0.0)
+
+
+def test_the_spread_is_that_of_the_rounds_own_ratios_so_a_slow_round_for_all_adds_nothing():
+    assert Ratio.of([2.0, 4.0, 8.0], [1.0, 2.0, 4.0]).spread == 0
+    assert Ratio.of([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]) == (2.0, 0.25)
+
+
+def test_one_round_has_no_spread():
+    assert Ratio.of([3.0], [2.0]) == (1.5, 0.0)
