@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .rows import Label
+from .run_llvm import LlvmPlan
 from .run_numpy import NumpyPlan
 from .trace import Refused, StepGraph, Value
 
 __all__ = ["EXECUTORS", "plan_for"]
 
 
-def _llvm(graph: StepGraph, labels: dict[Value, Label]) -> Any:
-    raise Refused("not there")
-
-
-EXECUTORS = {"llvm": _llvm, "numba": _llvm, "numpy": NumpyPlan}
+EXECUTORS = {"llvm": LlvmPlan, "numba": LlvmPlan, "numpy": NumpyPlan}
 PREFERENCE = ("llvm", "numpy")
 
 

@@ -11,9 +11,11 @@ from .tile import HEIGHTS, VECTORS, columns, tile, zeros
 
 __all__ = ["outer", "pack", "packed_size", "product"]
 
-ROW_BYTES = 1 << 18  # of A, kept in the second-level cache while the panels of B pass
-DEPTH = 256  # rows of A and B that one pass of ``outer`` sums: a panel of B stays in the first-level cache
-HEIGHT = 128  # columns of A that ``outer`` keeps in the second-level cache
+import os
+ROW_BYTES = 1 << int(os.environ.get('RB','18'))  # of A, kept in the second-level cache while the panels of B pass
+DEPTH = int(os.environ.get('DEPTH',256))  # rows of A and B that one pass of ``outer`` sums: a panel of B stays in the first-level cache
+SPAN = DEPTH + int(os.environ.get('PAD','2'))
+HEIGHT = int(os.environ.get('HEIGHT',256))  # columns of A that ``outer`` keeps in the second-level cache
 
 
 def packed_size(lanes: Lanes, K: int, N: int) -> int:
@@ -49,26 +51,30 @@ def product(module: ir.Module, lanes: Lanes) -> ir.Function:
     b_panel = b.mul(K, INT(wide))
     panels = b.sdiv(b.add(N, INT(wide - 1)), INT(wide))
 
-    def apply(rows: int, group: int, i: Any, j: Any) -> None:
+    fit = b.sdiv(INT(ROW_BYTES // lanes.itemsize), b.add(K, INT(1)))
+    block = b.select(b.icmp_signed("<", fit, INT(tallest)), INT(tallest), b.and_(fit, INT(-tallest)))
+    ahead_row = b.select(b.icmp_signed(">", M, block), a_row, INT(0))  # a single block of A is in the cache already
+
+    def apply(rows: int, group: int, i: Any, j: Any, ahead: Any) -> None:
         """The tile at row i, panel j."""
         column = b.mul(j, INT(wide))
         operands = [lanes.at(b, a, b.mul(i, a_row)), a_row, lanes.at(b, packed, b.mul(j, b_panel)), b_panel, K]
         result = [lanes.at(b, c, b.mul(i, c_row), column), c_row]
         origin = [lanes.at(b, base, b.mul(i, base_row), b.mul(column, base_column)), base_row]
-        b.call(tile(module, lanes, rows, group), [*operands, *result, *origin, b.sub(N, column)])
+        b.call(tile(module, lanes, rows, group), [*operands, *result, *origin, b.sub(N, column), lanes.at(b, a, b.mul(ahead, ahead_row)), ahead_row])
 
-    fit = b.sdiv(INT(ROW_BYTES // lanes.itemsize), b.add(K, INT(1)))
-    block = b.select(b.icmp_signed("<", fit, INT(tallest)), INT(tallest), b.and_(fit, INT(-tallest)))
     with repeat(b, INT(0), M, block) as start:
         stop = least(b, b.add(start, block), M)
         whole = b.and_(stop, INT(-tallest))  # start is a multiple
         with repeat(b, INT(0), panels) as j:
             with repeat(b, start, whole, INT(tallest)) as i:
-                apply(tallest, 1, i, j)
+                following = b.add(i, INT(tallest))
+                again = b.and_(b.icmp_signed(">=", following, whole), b.icmp_signed("<", j, b.sub(panels, INT(1))))
+                apply(tallest, 1, i, j, b.select(again, start, following))
             for rows, group in heights[1:]:
                 if group == 1:
                     with b.if_then(b.icmp_signed("!=", b.and_(stop, INT(rows)), INT(0))):
-                        apply(rows, 1, b.and_(stop, INT(-2 * rows)), j)
+                        apply(rows, 1, b.and_(stop, INT(-2 * rows)), j, start)
         for rows, group in heights[1:]:
             if group > 1:
                 with b.if_then(b.icmp_signed("!=", b.and_(stop, INT(rows)), INT(0))):
@@ -76,7 +82,7 @@ def product(module: ir.Module, lanes: Lanes) -> ir.Function:
                     while group:  # as many panels at once as there are, then half as many
                         stop_at = b.sub(panels, INT(group - 1))
                         with repeat(b, j, stop_at, INT(group)) as j:
-                            apply(rows, group, i, j)
+                            apply(rows, group, i, j, i)
                         group //= 2
     b.ret_void()
     return function
@@ -157,7 +163,7 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
     a, a_row, R, M, right, b_row, first, last, c, c_row, mode = function.args
     wide, heights = columns(lanes), HEIGHTS[lanes.registers]
     tallest = heights[0][0]
-    left_block, right_block = (lanes.buffer(b, DEPTH * size) for size in (HEIGHT, wide))
+    left_block, right_block = (lanes.buffer(b, size) for size in (SPAN * HEIGHT, DEPTH * 2 * wide))
     piece = ir.VectorType(lanes.scalar, tallest)
     fresh = b.icmp_signed("==", mode, INT(0))
     blocks = b.select(b.icmp_signed(">", R, INT(0)), R, INT(1))  # no rows: one empty block writes the base
@@ -170,31 +176,53 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
             place = lanes.at(b, left_block, b.mul(r, INT(tallest)))
             with repeat(b, INT(0), whole, INT(tallest)) as m:
                 value = b.load(lanes.at(b, line, m), typ=piece, align=lanes.itemsize)
-                b.store(value, lanes.at(b, place, b.mul(m, INT(DEPTH))), align=lanes.itemsize)
+                b.store(value, lanes.at(b, place, b.mul(m, INT(SPAN))), align=lanes.itemsize)
             with repeat(b, whole, height) as m:
                 value = b.load(lanes.at(b, line, m), typ=lanes.scalar)
-                b.store(value, lanes.at(b, place, INT(0), b.mul(whole, INT(DEPTH)), b.sub(m, whole)))
+                b.store(value, lanes.at(b, place, INT(0), b.mul(whole, INT(SPAN)), b.sub(m, whole)))
         empty = b.and_(fresh, b.icmp_signed("==", r0, INT(0)))
         base_row = b.select(empty, INT(0), c_row)
-        with repeat(b, first, last, INT(wide)) as n:
+        tiles = b.sdiv(whole, INT(tallest))
+        share = b.sdiv(b.add(depth, tiles), b.select(b.icmp_signed("==", tiles, INT(0)), INT(1), tiles))
+
+        def half(n: Any) -> Any:
+            """Where the block of the panel at column n lies."""
+            odd = b.and_(b.sdiv(b.sub(n, first), INT(wide)), INT(1))
+            return lanes.at(b, right_block, b.mul(odd, INT(DEPTH * wide)))
+
+        def bring(n: Any, start: Any, stop: Any) -> None:
+            """Copy rows start … stop − 1 of the panel at column n, and ask for those that come next."""
             masks = [lanes.mask(b, b.sub(b.sub(last, n), INT(v * lanes.width))) for v in range(VECTORS)]
-            with repeat(b, INT(0), depth) as r:
+            with repeat(b, start, stop) as r:
                 line = lanes.at(b, right, b.mul(b.add(r0, r), b_row), n)
+                place = lanes.at(b, half(n), b.mul(r, INT(wide)))
                 for v, mask in enumerate(masks):
                     value = lanes.masked_load(b, lanes.at(b, line, v * lanes.width), mask)
-                    lanes.store(b, value, lanes.at(b, right_block, b.mul(r, INT(wide)), v * lanes.width))
+                    lanes.store(b, value, lanes.at(b, place, v * lanes.width))
 
-            def apply(rows: int, m: Any, inside: Any) -> None:
+        bring(first, INT(0), depth)
+        with repeat(b, first, last, INT(wide)) as n:
+            following = b.add(n, INT(wide))
+            due = b.select(b.icmp_signed("<", following, last), depth, INT(0))
+
+            def apply(rows: int, m: Any, inside: Any, ahead: Any) -> None:
                 target = lanes.at(b, c, b.mul(b.add(m0, b.add(m, inside)), c_row), n)
                 origin = b.select(empty, zeros(b), target)
-                operands = [lanes.at(b, left_block, b.mul(m, INT(DEPTH)), inside), INT(0), right_block, INT(0), depth]
-                result = [target, c_row, origin, base_row, b.sub(last, n)]
+                operands = [lanes.at(b, left_block, b.mul(m, INT(SPAN)), inside), INT(0), half(n), INT(0), depth]
+                result = [target, c_row, origin, base_row, b.sub(last, n), ahead, b_row]
                 b.call(tile(module, lanes, rows, 1, interleaved=tallest), [*operands, *result])
 
             with repeat(b, INT(0), whole, INT(tallest)) as m:
-                apply(tallest, m, INT(0))
+                done = b.mul(b.sdiv(m, INT(tallest)), share)
+                bring(following, done, least(b, b.add(done, share), due))
+                soon = b.add(done, share)
+                wraps = b.icmp_signed(">=", soon, depth)
+                row = b.add(r0, b.select(wraps, INT(0), soon))
+                column = b.select(wraps, b.add(following, INT(wide)), following)
+                apply(tallest, m, INT(0), lanes.at(b, right, b.mul(row, b_row), column))
+            bring(following, b.mul(tiles, share), due)
             for rows, _ in heights[1:]:
                 with b.if_then(b.icmp_signed("!=", b.and_(height, INT(rows)), INT(0))):
-                    apply(rows, whole, b.and_(height, INT((tallest - 1) & (-2 * rows))))
+                    apply(rows, whole, b.and_(height, INT((tallest - 1) & (-2 * rows))), right)
     b.ret_void()
     return function

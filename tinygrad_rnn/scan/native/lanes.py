@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from . import machine
 
-__all__ = ["BYTE", "FLAG", "INT", "PTR", "Lanes", "intrinsic", "least", "repeat"]
+__all__ = ["BYTE", "FLAG", "INT", "PTR", "Lanes", "intrinsic", "least", "prefetch", "repeat"]
 
 INT, INT32, FLAG, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(1), ir.IntType(8)
 PTR = ir.PointerType()
@@ -50,6 +50,11 @@ class Lanes:
     @property
     def bytes(self) -> int:
         return self.width * self.itemsize
+
+    @property
+    def a_line(self) -> int:
+        """Vectors in a cache line of 64 bytes, at least one."""
+        return max(1, 64 // self.bytes)
 
     @property
     def scalar(self) -> Any:
@@ -119,6 +124,12 @@ class Lanes:
 def intrinsic(module: ir.Module, name: str, result: Any, kinds: Sequence[Any]) -> ir.Function:
     """The declaration of an LLVM intrinsic or a library function, once a module."""
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, list(kinds)), name)
+
+
+def prefetch(b: ir.IRBuilder, address: Any, *, write: bool = False, near: bool = True) -> None:
+    """Ask for the cache line of an address, which need not exist."""
+    function = intrinsic(b.module, "llvm.prefetch.p0", ir.VoidType(), [PTR, INT32, INT32, INT32])
+    b.call(function, [address, INT32(int(write)), INT32(3 if near else 2), INT32(1)])
 
 
 @contextmanager

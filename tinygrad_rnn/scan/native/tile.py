@@ -6,10 +6,15 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lanes import BYTE, INT, INT32, PTR, Lanes, intrinsic
+from .lanes import BYTE, INT, PTR, Lanes, least, prefetch
 
 __all__ = ["HEIGHTS", "VECTORS", "columns", "tile"]
 
+import os
+CHUNK=int(os.environ.get('CHUNK','16'))
+NEAR=bool(int(os.environ.get('NEAR','0')))
+PA=int(os.environ.get('PA','1'))
+PC=int(os.environ.get('PC','16'))
 VECTORS = 2  # a panel is this many vectors wide
 # (rows, panels) of the tiles by the number of registers: at least eight sums in flight, to hide the latency of an FMA.
 HEIGHTS = {32: ((8, 1), (4, 1), (2, 2), (1, 4)), 16: ((4, 1), (2, 2), (1, 4))}
@@ -30,10 +35,11 @@ def tile(module: ir.Module, lanes: Lanes, rows: int, panels: int, *, interleaved
     name = f"tile.{lanes.suffix}.{rows}x{panels}" + (f".{interleaved}" if interleaved else "")
     if name in module.globals:
         return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [PTR, INT, PTR, INT, INT, PTR, INT, PTR, INT, INT]), name)
+    kinds = [PTR, INT, PTR, INT, INT, PTR, INT, PTR, INT, INT, PTR, INT]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
-    a, a_row, panel, b_panel, depth, c, c_row, base, base_row, width = function.args
+    a, a_row, panel, b_panel, depth, c, c_row, base, base_row, width, ahead, ahead_row = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     wide = columns(lanes)
     vectors = range(panels * VECTORS)
@@ -42,40 +48,62 @@ def tile(module: ir.Module, lanes: Lanes, rows: int, panels: int, *, interleaved
         lines = [lanes.at(b, origin, b.mul(stride, INT(r))) for r in range(rows)]
         return [[lanes.at(b, line, v * lanes.width) for v in vectors] for line in lines]
 
-    prefetch = intrinsic(module, "llvm.prefetch.p0", ir.VoidType(), [PTR, INT32, INT32, INT32])
     for line in places(c, c_row):
-        for address in line[:: max(1, 64 // lanes.bytes)]:
-            b.call(prefetch, [address, INT32(1), INT32(3), INT32(1)])
-
-    step = interleaved or 1
+        for address in line[:: lanes.a_line]:
+            prefetch(b, address, write=True)
     lines = [lanes.at(b, a, r if interleaved else b.mul(a_row, INT(r))) for r in range(rows)]
     sheets = [lanes.at(b, panel, b.mul(b_panel, INT(p))) for p in range(panels)]
-    entry, loop, done = b.block, b.append_basic_block("k"), b.append_basic_block("done")
-    b.cbranch(b.icmp_signed(">", depth, INT(0)), loop, done)
+    entry = b.block
+    CH=CHUNK if interleaved else PC if rows>=4 else 1<<40
+    chunk, loop, latch, done = (b.append_basic_block(name) for name in ("chunk", "k", "latch", "done"))
+    b.cbranch(b.icmp_signed(">", depth, INT(0)), chunk, done)
+
+    b.position_at_end(chunk)  # so many steps of k, with what the next tile will read asked for, a little at a time
+    start, olds = b.phi(INT), [[b.phi(lanes.vector) for _ in vectors] for _ in range(rows)]
+    stop = least(b, b.add(start, INT(CH)), depth)
+    if interleaved:
+        row = lanes.at(b, ahead, b.mul(b.sdiv(start, INT(CHUNK)), ahead_row))
+        for v in range(0, VECTORS, lanes.a_line):
+            prefetch(b, lanes.at(b, row, v * lanes.width))
+    elif rows >= 4 and PA:
+        for r in range(rows):
+            for part in range(0, CH * lanes.itemsize, 64):
+                prefetch(b, lanes.at(b, ahead, b.mul(ahead_row, INT(r)), start, part // lanes.itemsize), near=NEAR)
+    before = b.block
+    b.branch(loop)
 
     b.position_at_end(loop)
     k = b.phi(INT)
     sums = [[b.phi(lanes.vector) for _ in vectors] for _ in range(rows)]
     there = b.mul(k, INT(wide))
     right = [lanes.load(b, lanes.at(b, sheets[v // VECTORS], there, v % VECTORS * lanes.width)) for v in vectors]
-    here = b.mul(k, INT(step))
+    here = b.mul(k, INT(interleaved or 1))
     news = []
     for r in range(rows):
         left = lanes.splat(b, b.load(lanes.at(b, lines[r], here), typ=lanes.scalar, align=lanes.itemsize))
         news.append([lanes.fma(b, left, right[v], sums[r][v]) for v in vectors])
     following = b.add(k, INT(1))
-    k.add_incoming(INT(0), entry)
+    k.add_incoming(start, before)
     k.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed("<", following, depth), loop, done)
+    b.cbranch(b.icmp_signed("<", following, stop), loop, latch)
+    b.position_at_end(latch)
+    start.add_incoming(INT(0), entry)
+    start.add_incoming(following, latch)
+    b.cbranch(b.icmp_signed("<", following, depth), chunk, done)
 
     b.position_at_end(done)
     totals = [[b.phi(lanes.vector) for _ in vectors] for _ in range(rows)]
     for r in range(rows):
         for v in vectors:
-            sums[r][v].add_incoming(lanes.zero(), entry)
-            sums[r][v].add_incoming(news[r][v], loop)
-            totals[r][v].add_incoming(lanes.zero(), entry)
-            totals[r][v].add_incoming(news[r][v], loop)
+            for phi, origin, value in (
+                (olds[r][v], entry, lanes.zero()),
+                (olds[r][v], latch, news[r][v]),
+                (sums[r][v], before, olds[r][v]),
+                (sums[r][v], loop, news[r][v]),
+                (totals[r][v], entry, lanes.zero()),
+                (totals[r][v], latch, news[r][v]),
+            ):
+                phi.add_incoming(value, origin)
 
     whole, cut = b.append_basic_block("whole"), b.append_basic_block("cut")
     b.cbranch(b.icmp_signed(">=", width, INT(panels * wide)), whole, cut)
