@@ -67,11 +67,10 @@ def cell_line(result: Mapping[str, Any]) -> Line:
     ours, least = seconds.pop("ours"), musts(result["cell"], size, threads=threads)
     scores = {name: Score(*Ratio.of(times, ours), least=least.get(name)) for name, times in seconds.items()}
     if "peak" in result:
-        rate = result["flops"] / statistics.median(ours)
-        share = rate / statistics.median(result["peak"])
+        share = result["flops"] / min(ours) / max(result["peak"])  # each at its best: a peak is not a median
         scores["share of peak"] = Score(share, least=SHARE.get((cell, size)), percent=True)
     medians = {name: statistics.median(times) for name, times in result["seconds"].items()}
-    record = {key: value for key, value in result.items() if key not in ("seconds", "peak")}
+    record = {key: value for key, value in result.items() if key != "seconds"}
     record |= {"median seconds": medians, "scores": {name: asdict(score) for name, score in scores.items()}}
     return Line((cell, sizes(size)), {"ours, ms": digits(medians["ours"] * 1e3)}, scores, record)
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "sample": "let a trained run write",
     "list": "the cells and the tasks there are",
     "info": "one cell: its paper, equations, state and parameters",
-    "bench": "measure the engine's speed, beside torch where it is installed",
+    "bench": "measure how fast the cells train, beside torch and jax",
 }
 
 

@@ -13,8 +13,8 @@ RESULT = {
     "cell": "LSTM",
     "size": [64, 32, 256, 256],
     "threads": 1,
-    "seconds": {"ours": [1.0, 1.0, 1.0], "torch.nn": [1.06, 1.06, 1.2], "torch loop": [2.0] * 3, "jax scan": [0.5] * 3},
-    "peak": [100e9] * 3,
+    "seconds": {"ours": [1.0, 1.0, 1.2], "torch.nn": [1.06, 1.06, 1.272], "torch loop": [2.0] * 3, "jax scan": [0.5] * 3},
+    "peak": [50e9, 100e9, 90e9],
     "peak of": "NumPy 256 × 256 × 256",
     "flops": 84e9,
 }
@@ -73,7 +73,7 @@ def test_a_table_shows_columns_that_some_line_has_and_marks_what_is_missed(capsy
     names = ["cell", "T, B, I, H", "ours, ms", "torch.nn ÷ ours", "torch loop", "jax scan", "share of peak"]
     assert header.split("  ") and [name for name in names if name in header] == names
     assert mgu.split() == ["MGU", "1,", "2,", "3,", "4", "1000", "–", "3.00", "–", "–"]
-    assert "1.06 ±3% ≥ 1.05" in lstm and "84% < 85% !" in lstm
+    assert "1.06 ≥ 1.05" in lstm and "84% < 85% !" in lstm
 
 
 def test_records_are_json_with_the_medians_of_all():
