@@ -116,6 +116,7 @@ class Function:
 
     def finish(self) -> None:
         self.b.ret_void()
+        self.entry.position_at_end(self.entry.block)  # stack buffers were put there by other builders
         self.entry.branch(self.start)
 
     # addresses

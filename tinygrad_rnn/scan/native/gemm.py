@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lanes import INT, PTR, Lanes, least, repeat
+from .lanes import INT, PTR, Lanes, least, prefetch, repeat
 from .tile import HEIGHTS, VECTORS, columns, tile, zeros
 
 __all__ = ["outer", "pack", "packed_size", "product"]
@@ -174,6 +174,9 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
         with repeat(b, INT(0), depth) as r:
             line = lanes.at(b, a, b.mul(b.add(r0, r), a_row), m0)
             place = lanes.at(b, left_block, b.mul(r, INT(tallest)))
+            if "AP" in os.environ:
+                with repeat(b, INT(0), height, INT(64 // lanes.itemsize)) as m:
+                    prefetch(b, lanes.at(b, line, b.mul(a_row, INT(int(os.environ["AP"]))), m), near=False)
             with repeat(b, INT(0), whole, INT(tallest)) as m:
                 value = b.load(lanes.at(b, line, m), typ=piece, align=lanes.itemsize)
                 b.store(value, lanes.at(b, place, b.mul(m, INT(SPAN))), align=lanes.itemsize)

@@ -14,7 +14,7 @@ import os
 CHUNK=int(os.environ.get('CHUNK','16'))
 NEAR=bool(int(os.environ.get('NEAR','0')))
 PA=int(os.environ.get('PA','1'))
-PC=int(os.environ.get('PC','16'))
+PC=int(os.environ.get('PC','32'))
 VECTORS = 2  # a panel is this many vectors wide
 # (rows, panels) of the tiles by the number of registers: at least eight sums in flight, to hide the latency of an FMA.
 HEIGHTS = {32: ((8, 1), (4, 1), (2, 2), (1, 4)), 16: ((4, 1), (2, 2), (1, 4))}
