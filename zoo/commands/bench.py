@@ -30,7 +30,8 @@ divided by ours (2.0: we take half as long), ± half the distance of its quartil
 must be, with ! where it is missed (exit status 1).
 
 The share of peak counts the products with the cell's matrices alone, on one core, beside the fastest product
-that NumPy, torch or the scan compiler manage, each in its best round. Memory is what one step of the LSTM adds to a fresh process.
+that NumPy, torch or the scan compiler manage, each in its best round. Memory is what one step of the LSTM adds
+to a fresh process.
 """
 
 EXAMPLES = """examples:
