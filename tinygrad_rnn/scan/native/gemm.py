@@ -6,16 +6,14 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lanes import INT, PTR, Lanes, least, prefetch, repeat
+from .lanes import INT, PTR, Lanes, least, repeat
 from .tile import HEIGHTS, VECTORS, columns, tile, zeros
 
 __all__ = ["outer", "pack", "packed_size", "product"]
 
-import os
-ROW_BYTES = 1 << int(os.environ.get('RB','18'))  # of A, kept in the second-level cache while the panels of B pass
-DEPTH = int(os.environ.get('DEPTH',256))  # rows of A and B that one pass of ``outer`` sums: a panel of B stays in the first-level cache
-SPAN = DEPTH + int(os.environ.get('PAD','2'))
-HEIGHT = int(os.environ.get('HEIGHT',256))  # columns of A that ``outer`` keeps in the second-level cache
+ROW_BYTES = 1 << 18  # of A, kept in the second-level cache while the panels of B pass
+DEPTH = 256  # rows of A and B that ``outer`` sums at a time: a panel of B then fits the first-level cache,
+HEIGHT_BYTES = 1024  # of each row of A, the second-level cache
 
 
 def packed_size(lanes: Lanes, K: int, N: int) -> int:
@@ -56,12 +54,13 @@ def product(module: ir.Module, lanes: Lanes) -> ir.Function:
     ahead_row = b.select(b.icmp_signed(">", M, block), a_row, INT(0))  # a single block of A is in the cache already
 
     def apply(rows: int, group: int, i: Any, j: Any, ahead: Any) -> None:
-        """The tile at row i, panel j."""
+        """The tile at row i, panel j, before the rows from ``ahead`` on."""
         column = b.mul(j, INT(wide))
         operands = [lanes.at(b, a, b.mul(i, a_row)), a_row, lanes.at(b, packed, b.mul(j, b_panel)), b_panel, K]
         result = [lanes.at(b, c, b.mul(i, c_row), column), c_row]
         origin = [lanes.at(b, base, b.mul(i, base_row), b.mul(column, base_column)), base_row]
-        b.call(tile(module, lanes, rows, group), [*operands, *result, *origin, b.sub(N, column), lanes.at(b, a, b.mul(ahead, ahead_row)), ahead_row])
+        coming = [lanes.at(b, a, b.mul(ahead, ahead_row)), ahead_row]
+        b.call(tile(module, lanes, rows, group), [*operands, *result, *origin, b.sub(N, column), *coming])
 
     with repeat(b, INT(0), M, block) as start:
         stop = least(b, b.add(start, block), M)
@@ -163,28 +162,29 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
     a, a_row, R, M, right, b_row, first, last, c, c_row, mode = function.args
     wide, heights = columns(lanes), HEIGHTS[lanes.registers]
     tallest = heights[0][0]
-    left_block, right_block = (lanes.buffer(b, size) for size in (SPAN * HEIGHT, DEPTH * 2 * wide))
+    span = DEPTH + max(1, 64 // (tallest * lanes.itemsize))  # a line more: tiles start in different cache sets
+    most = HEIGHT_BYTES // lanes.itemsize
+    left_block, right_block = (lanes.buffer(b, size) for size in (span * most, DEPTH * 2 * wide))
     piece = ir.VectorType(lanes.scalar, tallest)
     fresh = b.icmp_signed("==", mode, INT(0))
     blocks = b.select(b.icmp_signed(">", R, INT(0)), R, INT(1))  # no rows: one empty block writes the base
 
-    with repeat(b, INT(0), blocks, INT(DEPTH)) as r0, repeat(b, INT(0), M, INT(HEIGHT)) as m0:
-        depth, height = least(b, b.sub(R, r0), INT(DEPTH)), least(b, b.sub(M, m0), INT(HEIGHT))
+    with repeat(b, INT(0), blocks, INT(DEPTH)) as r0, repeat(b, INT(0), M, INT(most)) as m0:
+        depth, height = least(b, b.sub(R, r0), INT(DEPTH)), least(b, b.sub(M, m0), INT(most))
         whole = b.and_(height, INT(-tallest))
         with repeat(b, INT(0), depth) as r:
             line = lanes.at(b, a, b.mul(b.add(r0, r), a_row), m0)
             place = lanes.at(b, left_block, b.mul(r, INT(tallest)))
-            if "AP" in os.environ:
-                with repeat(b, INT(0), height, INT(64 // lanes.itemsize)) as m:
-                    prefetch(b, lanes.at(b, line, b.mul(a_row, INT(int(os.environ["AP"]))), m), near=False)
             with repeat(b, INT(0), whole, INT(tallest)) as m:
                 value = b.load(lanes.at(b, line, m), typ=piece, align=lanes.itemsize)
-                b.store(value, lanes.at(b, place, b.mul(m, INT(SPAN))), align=lanes.itemsize)
+                b.store(value, lanes.at(b, place, b.mul(m, INT(span))), align=lanes.itemsize)
             with repeat(b, whole, height) as m:
                 value = b.load(lanes.at(b, line, m), typ=lanes.scalar)
-                b.store(value, lanes.at(b, place, INT(0), b.mul(whole, INT(SPAN)), b.sub(m, whole)))
+                b.store(value, lanes.at(b, place, INT(0), b.mul(whole, INT(span)), b.sub(m, whole)))
         empty = b.and_(fresh, b.icmp_signed("==", r0, INT(0)))
         base_row = b.select(empty, INT(0), c_row)
+        # While the tiles of one panel are summed, the block of the next one is asked for and copied, a share at each
+        # tile: on its own the copy would wait for memory, row after row on another page.
         tiles = b.sdiv(whole, INT(tallest))
         share = b.sdiv(b.add(depth, tiles), b.select(b.icmp_signed("==", tiles, INT(0)), INT(1), tiles))
 
@@ -194,7 +194,7 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
             return lanes.at(b, right_block, b.mul(odd, INT(DEPTH * wide)))
 
         def bring(n: Any, start: Any, stop: Any) -> None:
-            """Copy rows start … stop − 1 of the panel at column n, and ask for those that come next."""
+            """Copy rows start … stop − 1 of the panel at column n."""
             masks = [lanes.mask(b, b.sub(b.sub(last, n), INT(v * lanes.width))) for v in range(VECTORS)]
             with repeat(b, start, stop) as r:
                 line = lanes.at(b, right, b.mul(b.add(r0, r), b_row), n)
@@ -211,7 +211,7 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
             def apply(rows: int, m: Any, inside: Any, ahead: Any) -> None:
                 target = lanes.at(b, c, b.mul(b.add(m0, b.add(m, inside)), c_row), n)
                 origin = b.select(empty, zeros(b), target)
-                operands = [lanes.at(b, left_block, b.mul(m, INT(SPAN)), inside), INT(0), half(n), INT(0), depth]
+                operands = [lanes.at(b, left_block, b.mul(m, INT(span)), inside), INT(0), half(n), INT(0), depth]
                 result = [target, c_row, origin, base_row, b.sub(last, n), ahead, b_row]
                 b.call(tile(module, lanes, rows, 1, interleaved=tallest), [*operands, *result])
 

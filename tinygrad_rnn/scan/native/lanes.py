@@ -127,13 +127,13 @@ def intrinsic(module: ir.Module, name: str, result: Any, kinds: Sequence[Any]) -
 
 
 def prefetch(b: ir.IRBuilder, address: Any, *, write: bool = False, near: bool = True) -> None:
-    """Ask for the cache line of an address, which need not exist."""
+    """Ask for the cache line of an address, which need not exist, into the first-level cache or the second."""
     function = intrinsic(b.module, "llvm.prefetch.p0", ir.VoidType(), [PTR, INT32, INT32, INT32])
     b.call(function, [address, INT32(int(write)), INT32(3 if near else 2), INT32(1)])
 
 
 @contextmanager
-def repeat(b: ir.IRBuilder, start: Any, stop: Any, step: Any = INT(1)) -> Iterator[Any]:
+def repeat(b: ir.IRBuilder, start: Any, stop: Any, step: Any = None) -> Iterator[Any]:
     """The body of ``for i in range(start, stop, step)``, built inside the with block."""
     before = b.block
     head, body, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
@@ -144,7 +144,7 @@ def repeat(b: ir.IRBuilder, start: Any, stop: Any, step: Any = INT(1)) -> Iterat
     b.cbranch(b.icmp_signed("<", i, stop), body, after)
     b.position_at_end(body)
     yield i
-    i.add_incoming(b.add(i, step), b.block)
+    i.add_incoming(b.add(i, step or INT(1)), b.block)
     b.branch(head)
     b.position_at_end(after)
 

@@ -63,7 +63,8 @@ class Products:
         if packed.dtype != self.dtype or packed.shape != (packed_size(self.lanes, K, N),):
             raise ValueError(f"product: {packed.dtype} {packed.shape} is no packed {self.dtype} ({K}, {N})")
         out = self._target("product", out, (M, N), mode)
-        if mode == BIAS and (bias is None or bias.dtype != self.dtype or bias.shape != (N,) or not bias.flags.c_contiguous):
+        fits = bias is not None and bias.dtype == self.dtype and bias.shape == (N,) and bias.flags.c_contiguous
+        if mode == BIAS and not fits:
             raise ValueError(f"product: the bias must be a contiguous {self.dtype} ({N},)")
         vector = 0 if bias is None else _at(bias)
         integers = _words(_step(a), K, N, _step(out), mode)

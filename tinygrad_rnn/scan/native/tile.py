@@ -10,12 +10,8 @@ from .lanes import BYTE, INT, PTR, Lanes, least, prefetch
 
 __all__ = ["HEIGHTS", "VECTORS", "columns", "tile"]
 
-import os
-CHUNK=int(os.environ.get('CHUNK','16'))
-NEAR=bool(int(os.environ.get('NEAR','0')))
-PA=int(os.environ.get('PA','1'))
-PC=int(os.environ.get('PC','32'))
 VECTORS = 2  # a panel is this many vectors wide
+CHUNK = 16  # steps of k between two requests for what the next tile will read
 # (rows, panels) of the tiles by the number of registers: at least eight sums in flight, to hide the latency of an FMA.
 HEIGHTS = {32: ((8, 1), (4, 1), (2, 2), (1, 4)), 16: ((4, 1), (2, 2), (1, 4))}
 
@@ -26,11 +22,13 @@ def columns(lanes: Lanes) -> int:
 
 
 def tile(module: ir.Module, lanes: Lanes, rows: int, panels: int, *, interleaved: int = 0) -> ir.Function:
-    """Add ``void(a, a_row, b, b_panel, K, c, c_row, base, base_row, N)``: C[rows, :N] = base + A[rows, K] @ B.
+    """Add ``void(a, a_row, b, b_panel, K, c, c_row, base, base_row, N, ahead, ahead_row)``: C = base + A @ B.
 
-    B is ``panels`` panels [K][columns], ``b_panel`` elements apart; N, above columns·(panels − 1), may cut the last
-    one. Row r of A is at a + r·a_row, or, ``interleaved`` by s, element (r, k) is at a + k·s + r. Every element
-    is one chain of FMAs over k = 0 … K−1, whatever the tile's shape, so bits do not depend on it.
+    C is (rows, N), A (rows, K), B ``panels`` panels [K][columns], ``b_panel`` elements apart; N, more than
+    columns·(panels − 1), may cut the last one. Row r of A is at a + r·a_row, or, ``interleaved`` by s, element (r, k)
+    is at a + k·s + r. Every element is one chain of FMAs over k = 0 … K−1, whatever the tile's shape, so bits do not
+    depend on it. Meanwhile the caches are asked for what the next tile will read: A's rows from ``ahead``,
+    ``ahead_row`` apart, or, interleaved, one row of a panel each CHUNK steps.
     """
     name = f"tile.{lanes.suffix}.{rows}x{panels}" + (f".{interleaved}" if interleaved else "")
     if name in module.globals:
@@ -53,22 +51,26 @@ def tile(module: ir.Module, lanes: Lanes, rows: int, panels: int, *, interleaved
             prefetch(b, address, write=True)
     lines = [lanes.at(b, a, r if interleaved else b.mul(a_row, INT(r))) for r in range(rows)]
     sheets = [lanes.at(b, panel, b.mul(b_panel, INT(p))) for p in range(panels)]
+    # A little at a time: many requests at once fill the processor's miss buffers, and the tile's own loads wait.
+    steps = CHUNK if interleaved else 2 * CHUNK
+
+    def asked(k: Any) -> list[Any]:
+        """The lines to ask for at step k: one row of a panel ahead, or the same steps of the rows ahead."""
+        if interleaved:
+            row = lanes.at(b, ahead, b.mul(b.sdiv(k, INT(steps)), ahead_row))
+            return [lanes.at(b, row, v * lanes.width) for v in range(0, VECTORS, lanes.a_line)]
+        heads = [lanes.at(b, ahead, b.mul(ahead_row, INT(r)), k) for r in range(rows)]
+        return [lanes.at(b, head, part) for head in heads for part in range(0, steps, 64 // lanes.itemsize)]
+
     entry = b.block
-    CH=CHUNK if interleaved else PC if rows>=4 else 1<<40
     chunk, loop, latch, done = (b.append_basic_block(name) for name in ("chunk", "k", "latch", "done"))
     b.cbranch(b.icmp_signed(">", depth, INT(0)), chunk, done)
 
-    b.position_at_end(chunk)  # so many steps of k, with what the next tile will read asked for, a little at a time
+    b.position_at_end(chunk)
     start, olds = b.phi(INT), [[b.phi(lanes.vector) for _ in vectors] for _ in range(rows)]
-    stop = least(b, b.add(start, INT(CH)), depth)
-    if interleaved:
-        row = lanes.at(b, ahead, b.mul(b.sdiv(start, INT(CHUNK)), ahead_row))
-        for v in range(0, VECTORS, lanes.a_line):
-            prefetch(b, lanes.at(b, row, v * lanes.width))
-    elif rows >= 4 and PA:
-        for r in range(rows):
-            for part in range(0, CH * lanes.itemsize, 64):
-                prefetch(b, lanes.at(b, ahead, b.mul(ahead_row, INT(r)), start, part // lanes.itemsize), near=NEAR)
+    stop = least(b, b.add(start, INT(steps)), depth)
+    for address in asked(start):
+        prefetch(b, address, near=bool(interleaved))
     before = b.block
     b.branch(loop)
 
