@@ -9,9 +9,11 @@ import zoo
 from zoo.bench.measure import Contestant
 
 
-def scan(cell: zoo.Cell, xs: Any, cotangent: Any, *, threads: int) -> Contestant:
+def scan(
+    cell: zoo.Cell, xs: Any, cotangent: Any, *, threads: int, compile: str | bool = "auto"
+) -> Contestant:
     """One run forward and backward, with the gradients of the input and of every parameter."""
-    rnn = zoo.RNN(cell, threads=threads)
+    rnn = zoo.RNN(cell, compile=compile, threads=threads)
     series, g = tg.tensor(xs, requires_grad=True), tg.tensor(cotangent)
     leaves = {**dict(cell.named_parameters()), "x": series}
 

@@ -15,7 +15,7 @@ RESULT = {
     "threads": 1,
     "seconds": {
         "ours": [1.0, 1.0, 1.2], "torch.nn": [1.06, 1.06, 1.272], "torch loop": [2.0] * 3, "jax scan": [0.5] * 3,
-    },  # fmt: skip
+    },
     "peak": [50e9, 100e9, 90e9],
     "peak of": "NumPy 256 × 256 × 256",
     "flops": 84e9,
