@@ -29,6 +29,11 @@ def _begin(module: ir.Module, name: str, kinds: list[Any]) -> tuple[ir.Function,
     return function, ir.IRBuilder(function.append_basic_block("entry"))
 
 
+def _multiple(b: ir.IRBuilder, x: Any, of: int) -> Any:
+    """The largest multiple up to x."""
+    return b.mul(b.sdiv(x, INT(of)), INT(of))
+
+
 def product(module: ir.Module, lanes: Lanes) -> ir.Function:
     """Add ``void(a, a_row, M, K, packed, N, c, c_row, mode, bias)``: C (M, N) = base + A (M, K) @ B (K, N).
 
@@ -50,7 +55,7 @@ def product(module: ir.Module, lanes: Lanes) -> ir.Function:
     panels = b.sdiv(b.add(N, INT(wide - 1)), INT(wide))
 
     fit = b.sdiv(INT(ROW_BYTES // lanes.itemsize), b.add(K, INT(1)))
-    block = b.select(b.icmp_signed("<", fit, INT(tallest)), INT(tallest), b.and_(fit, INT(-tallest)))
+    block = b.select(b.icmp_signed("<", fit, INT(tallest)), INT(tallest), _multiple(b, fit, tallest))
     ahead_row = b.select(b.icmp_signed(">", M, block), a_row, INT(0))  # a single block of A is in the cache already
 
     def apply(rows: int, group: int, i: Any, j: Any, ahead: Any) -> None:
@@ -64,7 +69,8 @@ def product(module: ir.Module, lanes: Lanes) -> ir.Function:
 
     with repeat(b, INT(0), M, block) as start:
         stop = least(b, b.add(start, block), M)
-        whole = b.and_(stop, INT(-tallest))  # start is a multiple
+        whole = _multiple(b, stop, tallest)  # start is one
+        rest = b.sub(stop, whole)
         with repeat(b, INT(0), panels) as j:
             with repeat(b, start, whole, INT(tallest)) as i:
                 following = b.add(i, INT(tallest))
@@ -72,12 +78,12 @@ def product(module: ir.Module, lanes: Lanes) -> ir.Function:
                 apply(tallest, 1, i, j, b.select(again, start, following))
             for rows, group in heights[1:]:
                 if group == 1:
-                    with b.if_then(b.icmp_signed("!=", b.and_(stop, INT(rows)), INT(0))):
-                        apply(rows, 1, b.and_(stop, INT(-2 * rows)), j, start)
+                    with b.if_then(b.icmp_signed("!=", b.and_(rest, INT(rows)), INT(0))):
+                        apply(rows, 1, b.add(whole, b.and_(rest, INT(-2 * rows))), j, start)
         for rows, group in heights[1:]:
             if group > 1:
-                with b.if_then(b.icmp_signed("!=", b.and_(stop, INT(rows)), INT(0))):
-                    i, j = b.and_(stop, INT(-2 * rows)), INT(0)
+                with b.if_then(b.icmp_signed("!=", b.and_(rest, INT(rows)), INT(0))):
+                    i, j = b.add(whole, b.and_(rest, INT(-2 * rows))), INT(0)
                     while group:  # as many panels at once as there are, then half as many
                         stop_at = b.sub(panels, INT(group - 1))
                         with repeat(b, j, stop_at, INT(group)) as j:
@@ -163,7 +169,7 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
     wide, heights = columns(lanes), HEIGHTS[lanes.registers]
     tallest = heights[0][0]
     span = DEPTH + max(1, 64 // (tallest * lanes.itemsize))  # a line more: tiles start in different cache sets
-    most = HEIGHT_BYTES // lanes.itemsize
+    most = HEIGHT_BYTES // lanes.itemsize // tallest * tallest
     left_block, right_block = (lanes.buffer(b, size) for size in (span * most, DEPTH * 2 * wide))
     piece = ir.VectorType(lanes.scalar, tallest)
     fresh = b.icmp_signed("==", mode, INT(0))
@@ -171,7 +177,8 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
 
     with repeat(b, INT(0), blocks, INT(DEPTH)) as r0, repeat(b, INT(0), M, INT(most)) as m0:
         depth, height = least(b, b.sub(R, r0), INT(DEPTH)), least(b, b.sub(M, m0), INT(most))
-        whole = b.and_(height, INT(-tallest))
+        whole = _multiple(b, height, tallest)
+        rest = b.sub(height, whole)
         with repeat(b, INT(0), depth) as r:
             line = lanes.at(b, a, b.mul(b.add(r0, r), a_row), m0)
             place = lanes.at(b, left_block, b.mul(r, INT(tallest)))
@@ -225,7 +232,7 @@ def outer(module: ir.Module, lanes: Lanes) -> ir.Function:
                 apply(tallest, m, INT(0), lanes.at(b, right, b.mul(row, b_row), column))
             bring(following, b.mul(tiles, share), due)
             for rows, _ in heights[1:]:
-                with b.if_then(b.icmp_signed("!=", b.and_(height, INT(rows)), INT(0))):
-                    apply(rows, whole, b.and_(height, INT((tallest - 1) & (-2 * rows))), right)
+                with b.if_then(b.icmp_signed("!=", b.and_(rest, INT(rows)), INT(0))):
+                    apply(rows, whole, b.and_(rest, INT(-2 * rows)), right)
     b.ret_void()
     return function

@@ -12,8 +12,9 @@ __all__ = ["HEIGHTS", "VECTORS", "columns", "tile"]
 
 VECTORS = 2  # a panel is this many vectors wide
 CHUNK = 16  # steps of k between two requests for what the next tile will read
-# (rows, panels) of the tiles by the number of registers: at least eight sums in flight, to hide the latency of an FMA.
-HEIGHTS = {32: ((8, 1), (4, 1), (2, 2), (1, 4)), 16: ((4, 1), (2, 2), (1, 4))}
+# (rows, panels) of the tiles by the number of registers; at least eight sums at once hide the latency of an FMA. The
+# first is repeated, the others take what it leaves, by the bits of its number of rows.
+HEIGHTS = {32: ((8, 1), (4, 1), (2, 2), (1, 4)), 16: ((6, 1), (4, 1), (2, 2), (1, 4))}
 
 
 def columns(lanes: Lanes) -> int:
