@@ -1,13 +1,12 @@
-"""The executor in machine code: one function for the whole time loop, and a few matrix products around it.
+"""The executor in machine code: a run is a list of stages, each a native function over rows or columns.
 
-What is packed, where buffers lie and how the rows are shared among threads is decided here, for each call; the code
-itself knows no sizes.
+The code knows no sizes. For each length and batch size a layout says once where everything lies: what is needed during
+the run in one block of memory, what is handed out in arrays of its own. A call then only fills in addresses.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -15,29 +14,18 @@ from typing import Any
 import numpy as np
 
 from .native import machine
-from .rows import INVARIANT, TOTAL, Label, batch_axes
+from .rows import TOTAL, Label, batch_axes
 from .run import Call
 from .trace import Refused, StepGraph, Value
 
 __all__ = ["LlvmPlan"]
 
+LINE = 64  # bytes in a cache line, where every buffer begins
+
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="scan")
-
-
-def spread(task: Callable[[int, int], Any], count: int, threads: int, unit: int) -> None:
-    """Share ``count`` rows or columns among threads, in whole multiples of ``unit``."""
-    parts = min(threads, -(-count // unit))
-    if parts <= 1:
-        task(0, count)
-        return
-    cuts = [min(count, unit * (-(-count * i // (parts * unit)))) for i in range(parts + 1)]
-    jobs = [_pool(threads).submit(task, a, b) for a, b in zip(cuts[1:-1], cuts[2:], strict=True) if b > a]
-    task(cuts[0], cuts[1])
-    for job in jobs:
-        job.result()
 
 
 class LlvmPlan:
@@ -49,9 +37,9 @@ class LlvmPlan:
         if why := machine.available():
             raise Refused(why)
         from .native.emit import HEADER, Module
+        from .native.gemm import columns, packed_size
         from .native.lanes import Lanes
         from .native.lower import lowered
-        from .native.products import products
         from .native.schedule import Schedule
 
         self.given = graph.invariants()
@@ -59,332 +47,301 @@ class LlvmPlan:
         self.labels = batch_axes(self.graph)
         self.schedule = Schedule(self.graph, self.labels)
         self.dtype = self.schedule.dtype
-        self.products = products(str(self.dtype))
-        self.module = Module(self.schedule, Lanes.host(str(self.dtype)))
-        source = str(self.module.ir)
-        self.functions = dict(zip(self.module.names, machine.load(machine.build(source), self.module.names), strict=True))
+        lanes = Lanes.host(str(self.dtype))
+        self.module = Module(self.schedule, lanes)
+        self.columns = columns(lanes)
+        self.packed = {name: packed_size(lanes, *shape) for name, shape in self.module.packed.items()}
+        names = [stage.name for stages in self.module.stages.values() for stage in stages]
+        functions = dict(zip(names, machine.load(machine.build(str(self.module.ir)), names), strict=True))
+        self.stages = {side: [(functions[s.name], s.over, s.wanted) for s in stages] for side, stages in self.module.stages.items()}
         self.header = len(HEADER)
-        self.slot = {b.name: i for i, b in enumerate(self.schedule.buffers)}
         self.numbers = np.array([*self.module.numbers, 0.0], np.float64)
-        self.read_back = {b.name for b in self.schedule.buffers if b.kept}
-        self.given_of = {p.buffer.name: v for v, p in self.schedule.places.stored.items() if p.buffer.kind == "given"}
-        self._results()
+        self.place_of = {name: i for i, name in enumerate([b.name for b in self.schedule.buffers] + self.module.extra)}
+        self.layouts: dict[Any, Layout] = {}
+        self._facts()
 
-    def _results(self) -> None:
-        """Which buffers are the user's, and where results are found."""
-        g = self.graph
-        self.y_places = self.schedule.forward.y_places
-        self.carry_buffers = [self.schedule.places.stored[c].buffer for c in g.carry]
-        self.always = {p.buffer.name for p in self.y_places}
-        for direction in (self.schedule.forward, self.schedule.backward):
-            if direction is not None:
-                for p in direction.products.values():
-                    if any(phase != "loop" for *_, phase in p.terms):
-                        self.always.add(p.place.buffer.name)
-                for phase in ("before", "after"):
-                    for groups in direction.groups[phase].values():
-                        for unit in (u for group in groups for u in group):
-                            self.always |= {p.buffer.name for p, _ in unit.reads} | {unit.root.place.buffer.name}
-        self.always |= {b.name for b in self.schedule.buffers if b.outside and not b.outside.startswith("carry")}
-        if self.schedule.backward is not None:
-            used = set()
-            for groups in (g for phase in self.schedule.backward.groups.values() for g in phase.values()):
-                for unit in (u for group in groups for u in group):
-                    used |= {p.buffer.name for p, _ in unit.reads}
-            for p in self.schedule.backward.products.values():
-                used |= {self.schedule.backward.operand_place(a).buffer.name for a, *_ in p.terms}
-            for how, what in self.schedule.backward.totals.values():
+    def _facts(self) -> None:
+        """What layouts ask: which buffers last a whole run, who makes them, where invariants come from."""
+        schedule = self.schedule
+        self.once = [(p.buffer.name, v) for v, p in schedule.places.stored.items() if p.buffer.kind == "given"]
+        self.series: set[str] = set()  # of which every step is needed in any case
+        self.read_back: set[str] = set()  # … when there is a way back
+        self.used: dict[str, set[str]] = {"forward": schedule.forward.used_buffers(), "backward": set()}
+        for direction in (schedule.forward, schedule.backward):
+            if direction is None:
+                continue
+            for p in direction.products.values():
+                for operand, _, phase in p.terms:
+                    if phase != "loop":
+                        self.series |= {p.place.buffer.name, direction.operand_place(operand).buffer.name}
+            for phase in ("before", "after"):
+                for unit in (u for groups in direction.groups[phase].values() for group in groups for u in group):
+                    self.series |= {p.buffer.name for p, _ in unit.reads} | {unit.root.place.buffer.name}
+        self.series |= {b.name for b in schedule.buffers if b.outside and not b.outside.startswith("carry")}
+        self.series |= {p.buffer.name for p in schedule.forward.y_places}
+        if schedule.backward is not None:
+            self.used["backward"] = schedule.backward.used_buffers()
+            for how, what in schedule.backward.totals.values():
                 if how == "outer":
-                    used |= {place.buffer.name for place in what}
-            self.read_back = used
+                    self.used["backward"] |= {place.buffer.name for place in what}
+            self.read_back = self.used["backward"]
+        self.y_buffers = {p.buffer.name for p in schedule.forward.y_places}
+
+    def layout(self, call: Call) -> Layout:
+        key = (call.T, call.B, call.reverse, call.saving, call.lengths is None)
+        found = self.layouts.get(key)
+        if found is None:
+            if len(self.layouts) > 64:
+                self.layouts.clear()
+            found = self.layouts[key] = Layout(self, call)
+        return found
 
     def forward(self, call: Call) -> tuple[list[Any], list[Any]]:
+        """The last carry and the ys of a call."""
         run = _Run(self, call)
-        call.kept = run
-        run.direction(self.schedule.forward, backward=False)
-        last, ys = [], []
-        end = call.T if call.write else 0
-        for i, v in enumerate(self.graph.carry_out):
-            last.append(run.last_carry(i, v, end))
-        for v, place in zip(self.graph.ys, self.y_places, strict=True):
-            ys.append(run.series(place, v.shape))
-        if not call.saving:
-            call.kept = None
-        return last, ys
+        results = run.forward()
+        if call.saving:
+            call.kept = run
+        return results
 
     def backward(self, call: Call, g_carry: list[Any], g_ys: list[Any]) -> dict[Value, Any]:
-        run: _Run = call.kept
-        call.kept = None
+        """The gradients of carry, xs and invariants."""
+        run, call.kept = call.kept, None
         return run.backward(g_carry, g_ys)
 
     def lines(self) -> list[str]:
         """What runs where, in words."""
-        return [f"{len(self.module.names)} functions: {', '.join(self.module.names)}"]
+        return [f"{side}: {', '.join(stage.name for stage in stages)}" for side, stages in self.module.stages.items()]
+
+
+class Layout:
+    """Where the buffers of a run lie, for one T and B."""
+
+    def __init__(self, plan: LlvmPlan, call: Call) -> None:
+        self.plan = plan
+        T, B = call.T, call.B
+        size = plan.dtype.itemsize
+        buffers = plan.schedule.buffers
+        self.masks = [self._mask(b, call.saving) for b in buffers]
+        self.rows = [self._rows(b, mask, T, B) for b, mask in zip(buffers, self.masks, strict=True)]
+        self.blocks: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
+        seen: set[str] = set()
+        for side in plan.module.stages:
+            slots, offsets, total = [], [], 0
+            for slot, (b, rows) in enumerate(zip(buffers, self.rows, strict=True)):
+                outside = b.kind == "given" or (b.outside and not b.outside.startswith("carry")) or b.name in plan.y_buffers
+                if outside or b.name in seen or b.name not in plan.used[side]:
+                    continue
+                seen.add(b.name)
+                slots.append(slot)
+                offsets.append(total)
+                total += -(-rows * b.size * size // LINE) * LINE
+            for name, n in plan.packed.items():
+                if name in plan.place_of and name not in seen and self._packed_in(side, name):
+                    slots.append(plan.place_of[name])
+                    offsets.append(total)
+                    total += -(-n * size // LINE) * LINE
+            self.blocks[side] = (np.array(slots, np.intp), np.array(offsets, np.uint64), total)
+        header = {
+            "forward": [T, B, int(call.reverse), int(call.lengths is not None), call.read, call.write],
+            "backward": [T, B, int(not call.reverse), int(call.lengths is not None), call.read, call.write],
+        }
+        rest = [*self.masks, *plan.module.sizes]
+        self.integers = {side: np.array([*h, *rest], np.int64) for side, h in header.items()}
+        self.addresses = {side: integers.ctypes.data for side, integers in self.integers.items()}
+        self.stages = {
+            side: [(f, self._count(over, T, B), self._unit(over), wanted) for f, over, wanted in stages]
+            for side, stages in plan.stages.items()
+        }
+        self.first = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
+
+    def _packed_in(self, side: str, name: str) -> bool:
+        direction = self.plan.schedule.forward if side == "forward" else self.plan.schedule.backward
+        return any(self.plan.module.weight_name(w) == name for p in direction.products.values() for _, w, _ in p.terms)
+
+    def _mask(self, b: Any, saving: bool) -> int:
+        if b.kind == "pong":
+            return 1
+        full = b.name in self.plan.series or (saving and b.name in self.plan.read_back)
+        return -1 if full else 1 if b.kind == "carry" else 0
+
+    @staticmethod
+    def _rows(b: Any, mask: int, T: int, B: int) -> int:
+        if b.kind == "groups":
+            return -(-B // 8)
+        if b.kind in ("rows", "given"):
+            return B
+        if b.kind == "pong" or (b.kind == "carry" and mask == 1):
+            return 2 * B
+        return B if mask == 0 else T * B if b.kind == "step" else (T + 1) * B
+
+    @staticmethod
+    def _count(over: str, T: int, B: int) -> int:
+        return {"once": 1, "rows": B, "all": T * B}.get(over) or int(over)
+
+    def _unit(self, over: str) -> int:
+        return {"once": 1, "rows": 8, "all": 8}.get(over, self.plan.columns)
 
 
 class _Run:
-    """The buffers of one call."""
+    """The addresses of one call."""
 
     def __init__(self, plan: LlvmPlan, call: Call) -> None:
         self.plan, self.call = plan, call
-        self.arrays: dict[str, np.ndarray] = {}
-        self.outside: dict[str, np.ndarray] = {}
-        self.packed: dict[Value, np.ndarray] = {}
-        self.once: dict[Value, np.ndarray] = dict(zip(plan.given, call.given, strict=True))
-        for i, x in enumerate(call.xs):
-            self.outside[f"x{i}"] = np.ascontiguousarray(x)
+        self.layout = plan.layout(call)
+        self.pointers = np.zeros(len(plan.place_of), np.uint64)
+        self.alive: list[Any] = []  # arrays whose addresses are in use
         self.lengths = None if call.lengths is None else np.ascontiguousarray(call.lengths, np.int64)
+        self.invariants: dict[Value, Any] = dict(zip(plan.given, call.given, strict=True))
 
-    # buffers
+    def _give(self, name: str, array: np.ndarray) -> None:
+        """An array to read, or to write, at a pointer's place."""
+        slot = self.plan.place_of.get(name)
+        if slot is not None:
+            if not array.flags.c_contiguous or array.dtype != self.plan.dtype:
+                array = np.ascontiguousarray(array, self.plan.dtype)
+            self.alive.append(array)
+            self.pointers[slot] = array.ctypes.data
 
-    def mask(self, buffer: Any) -> int:
-        if buffer.kind == "pong":
-            return 1
-        full = buffer.name in self.plan.always or (self.call.saving and buffer.name in self.plan.read_back)
-        if buffer.kind == "carry":
-            return -1 if full else 1
-        return -1 if full else 0
+    def _empty(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        array = np.empty(shape, self.plan.dtype)
+        self._give(name, array)
+        return array
 
-    def array(self, buffer: Any) -> np.ndarray:
-        found = self.arrays.get(buffer.name)
+    def _room(self, side: str) -> np.ndarray:
+        slots, offsets, total = self.layout.blocks[side]
+        room = np.empty(total + LINE, np.uint8)
+        start = -(-room.ctypes.data // LINE) * LINE
+        self.pointers[slots] = offsets + np.uint64(start)
+        return room
+
+    def _value(self, v: Value) -> Any:
+        """An invariant; ops on captured values that only the way back asks for are done here."""
+        if v.kind in ("number", "fill"):
+            return v.array
+        found = self.invariants.get(v)
         if found is None:
-            found = self.arrays[buffer.name] = self._make(buffer)
-        return found
-
-    def _make(self, buffer: Any) -> np.ndarray:
-        T, B, n = self.call.T, self.call.B, buffer.size
-        if buffer.outside in self.outside:
-            return self.outside[buffer.outside]
-        rows = {
-            "rows": B, "pong": 2 * B, "groups": -(-B // 8),
-            "carry": (T + 1 if self.mask(buffer) else 2) * B if self.mask(buffer) != 1 else 2 * B,
-            "step": T * B if self.mask(buffer) else B,
-        }[buffer.kind]  # fmt: skip
-        if buffer.kind == "groups" or (buffer.kind == "rows" and buffer.outside):
-            return np.zeros((rows, n), self.plan.dtype)
-        return empty(rows * n, self.plan.dtype).reshape(rows, n)
-
-    def value(self, v: Value) -> np.ndarray:
-        """An invariant."""
-        found = self.once.get(v)
-        if found is None:
-            if v.kind in ("number", "fill"):
-                return v.array
             if v.kind == "pick":
-                return self.value(v.args[0])[v.index]
+                return self._value(v.args[0])[v.index]
             assert v.op is not None
             xp = [np] if v.op.takes_xp else []
-            found = self.once[v] = v.op.forward(*xp, *[self.value(a) for a in v.args], **v.params)
+            found = self.invariants[v] = v.op.forward(*xp, *[self._value(a) for a in v.args], **v.params)
         return found
 
-    def series(self, place: Any, shape: tuple[int, ...]) -> np.ndarray:
-        """A stored value along time, (T, B, …)."""
-        T, B = self.call.T, self.call.B
-        array = self.array(place.buffer)
-        if place.buffer.kind == "carry":
-            start = (self.call.read if place.when == "read" else self.call.write) * B
-            array = array[start : start + T * B]
-        return array.reshape(T, *shape)
-
-    def matrix(self, place: Any, columns: int) -> np.ndarray:
-        """A stored value as (T·B, columns)."""
-        T, B = self.call.T, self.call.B
-        array = self.array(place.buffer)
-        if place.buffer.kind == "carry":
-            start = (self.call.read if place.when == "read" else self.call.write) * B
-            array = array[start : start + T * B]
-        array = array.reshape(T * B, place.buffer.size)
-        return array[:, place.offset : place.offset + columns] if columns != place.buffer.size else array
-
-    def last_carry(self, i: int, v: Value, end: int) -> np.ndarray:
-        call = self.call
-        if v.kind in ("number", "fill") or v not in self.plan.schedule.forward.roots and not self._written(i):
-            if v in self.plan.graph.carry:
-                return call.carry[v.index]
-            return np.broadcast_to(np.asarray(self.value(v), self.plan.dtype), v.shape or call.carry[i].shape)
-        buffer = self.plan.carry_buffers[i]
-        array = self.array(buffer)
-        at = end & self.mask(buffer)
-        rows = array[at * call.B : (at + 1) * call.B]
-        return rows.reshape(call.carry[i].shape).copy()
-
-    def _written(self, i: int) -> bool:
-        buffer = self.plan.carry_buffers[i]
-        d = self.plan.schedule.forward
-        return any(r.place.buffer is buffer for r in d.all_roots())
-
-    # running
-
-    def direction(self, d: Any, *, backward: bool) -> None:
-        call, plan = self.call, self.plan
-        B = call.B
-        buffers = plan.schedule.buffers
-        if not backward:
-            for i, c in enumerate(call.carry):
-                buffer = plan.carry_buffers[i]
-                start = (call.order[0] + call.read) & self.mask(buffer)
-                self.array(buffer)[start * B : (start + 1) * B] = c.reshape(B, -1)
-        self._phase(d, backward, "before")
-        for p in d.products.values():
-            for _, weight, phase in p.terms:
-                if phase == "loop":
-                    self._pack(weight)
-        descending = (call.order[0] > call.order[-1]) != backward
-        integers = self._integers(descending)
-        pointers = self._pointers(d)
-        name = "backward" if backward else "forward"
-        function = plan.functions[name]
-        numbers = plan.numbers.ctypes.data
-
-        def run(first: int, last: int) -> None:
-            function(pointers.ctypes.data, integers.ctypes.data, numbers, first, last)
-
-        if any(b.kind == "groups" for b in buffers) or B >= 16:
-            spread(run, B, call.threads, 8)
-        else:
-            spread(run, B, call.threads, 8)
-        self._phase(d, backward, "after")
-
-    def _integers(self, descending: bool) -> np.ndarray:
-        call, module = self.call, self.plan.module
-        header = [call.T, call.B, int(descending), int(self.lengths is not None), call.read, call.write]
-        masks = [self.mask(b) for b in self.plan.schedule.buffers]
-        return np.array([*header, *masks, *module.sizes], np.int64)
-
-    def _pointers(self, d: Any) -> np.ndarray:
-        module, buffers = self.plan.module, self.plan.schedule.buffers
-        mine = d.used_buffers()
-        found = []
-        for b in buffers:
-            if b.name not in mine:
-                found.append(0)
-            elif b.kind == "given":
-                found.append(self._given(b))
+    def _stages(self, side: str) -> None:
+        call, layout = self.call, self.layout
+        pointers, integers, numbers = self.pointers.ctypes.data, layout.addresses[side], self.plan.numbers.ctypes.data
+        for function, count, unit, wanted in layout.stages[side]:
+            if wanted and wanted not in self.wanted:
+                continue
+            if call.threads == 1 or count <= unit:
+                function(pointers, integers, numbers, 0, count)
             else:
-                found.append(self.array(b).ctypes.data)
-        found.append(0 if self.lengths is None else self.lengths.ctypes.data)
-        found += [self.packed[v].ctypes.data if v in self.packed else 0 for v in module.packed]
-        if self.lengths is None:
-            found[len(buffers)] = self._integers_dummy()
-        return np.array(found, np.uintp)
+                _shared(function, (pointers, integers, numbers), count, call.threads, unit)
 
-    def _integers_dummy(self) -> int:
-        return _DUMMY.ctypes.data
+    def forward(self) -> tuple[list[Any], list[Any]]:
+        plan, call, layout = self.plan, self.call, self.layout
+        graph = plan.graph
+        self.wanted: set[str] = set()
+        self.room = self._room("forward")
+        for i, x in enumerate(call.xs):
+            self._give(plan.schedule.places.stored[graph.xs[i]].buffer.name, x)
+        for name, v in plan.once:
+            self._give(name, self._value(v))
+        if self.lengths is not None and "lengths" in plan.place_of:
+            self.pointers[plan.place_of["lengths"]] = self.lengths.ctypes.data
+        elif "lengths" in plan.place_of:
+            self.pointers[plan.place_of["lengths"]] = _NONE.ctypes.data
+        outputs = {name: self._empty(name, layout.first[name]) for name in plan.y_buffers}
+        last: list[Any] = []
+        for i, c in enumerate(call.carry):
+            self._give(f"in carry{i}", c)
+            last.append(self._empty(f"out carry{i}", c.shape) if f"out carry{i}" in plan.place_of else self._fixed(i))
+        self._stages("forward")
+        ys = []
+        for v, place in zip(graph.ys, plan.schedule.forward.y_places, strict=True):
+            array = outputs[place.buffer.name]
+            if place.buffer.kind == "carry":
+                start = (call.read if place.when == "read" else call.write) * call.B
+                array = array[start : start + call.T * call.B]
+            ys.append(array.reshape(call.T, *v.shape))
+        return last, ys
 
-    def _given(self, buffer: Any) -> int:
-        v = self.plan.given_of[buffer.name]
-        array = self.arrays.get(buffer.name)
-        if array is None:
-            array = self.arrays[buffer.name] = np.ascontiguousarray(self.value(v))
-        return array.ctypes.data
-
-    def _pack(self, weight: Value) -> np.ndarray:
-        if weight not in self.packed:
-            self.packed[weight] = self.plan.products.pack(self.value(weight))
-        return self.packed[weight]
-
-    def _phase(self, d: Any, backward: bool, phase: str) -> None:
-        """The products and regions over all T·B rows, in the order of their levels."""
-        plan, call = self.plan, self.call
-        groups = d.groups[phase]
-        products = [(p, n) for p in d.products.values() for n, term in enumerate(p.terms) if term[2] == phase]
-        last = max([0, *groups, *[p.levels[n] for p, n in products]])
-        for level in range(last + 1):
-            for p, n in products:
-                if p.levels[n] == level:
-                    self._product(d, p, n, phase)
-            if level in groups:
-                function = plan.functions[plan.module.regions[backward, phase, level]]
-                integers, pointers = self._integers(False), self._pointers(d)
-                numbers = plan.numbers.ctypes.data
-                spread(
-                    lambda a, b, f=function, p=pointers, i=integers: f(p.ctypes.data, i.ctypes.data, numbers, a, b),
-                    call.T * call.B, call.threads, 8,
-                )  # fmt: skip
-
-    def _product(self, d: Any, p: Any, n: int, phase: str) -> None:
-        operand, weight, _ = p.terms[n]
-        if p.place.buffer.outside.startswith("gx") and not self.needs_x(int(p.place.buffer.outside[2:])):
-            return
-        a = self.matrix(d.operand_place(operand), operand.shape[-1])
-        N = weight.shape[1]
-        out = self.matrix(p.place, N)
-        packed = self._pack(weight)
-        first = n == 0 and p.base is None
-        mode = 1 if not first else 0
-        bias = None
-        if first and p.bias is not None:
-            mode, bias = 2, np.ascontiguousarray(self.value(p.bias))
-
-        def run(i: int, j: int) -> None:
-            self.plan.products.product(a[i:j], packed, N, out[i:j], mode, bias)
-
-        spread(run, len(a), self.call.threads, 8)
-
-    def needs_x(self, i: int) -> bool:
-        return self.call.needs[i]
+    def _fixed(self, i: int) -> np.ndarray:
+        """A last carry that the step does not compute: a constant, or another carry passed on."""
+        v, like = self.plan.graph.carry_out[i], self.call.carry[i]
+        if v in self.plan.graph.carry:
+            return self.call.carry[v.index]
+        return np.broadcast_to(np.asarray(self._value(v), self.plan.dtype), like.shape).copy()
 
     def backward(self, g_carry: list[Any], g_ys: list[Any]) -> dict[Value, Any]:
-        call, plan, g = self.call, self.plan, self.plan.graph
-        d = plan.schedule.backward
-        B = call.B
-        for i, y in enumerate(g_ys):
-            self.outside[f"g_y{i}"] = np.ascontiguousarray(y, plan.dtype)
-        start = call.order[-1] & 1
-        for i, v in enumerate(g.g_carry):
-            buffer = plan.schedule.places.stored[v].buffer
-            if buffer.name in d.used_buffers():
-                self.array(buffer)[start * B : (start + 1) * B] = g_carry[i].reshape(B, -1)
-        self.direction(d, backward=True)
-        end = (call.order[0] + 1) & 1
+        plan, call, graph = self.plan, self.call, self.plan.graph
+        schedule, d = plan.schedule, plan.schedule.backward
+        assert d is not None
+        room = self._room("backward")
+        for v, y in zip(graph.g_ys, g_ys, strict=True):
+            self._give(schedule.places.stored[v].buffer.name, y)
+        self.wanted = set()
         results: dict[Value, Any] = {}
-        for v, gradient in g.gradients.items():
+        waiting: list[tuple[Value, Value]] = []
+        for i, g in enumerate(g_carry):
+            self._give(f"in g_carry{i}", g)
+        names = {b.outside: b.name for b in schedule.buffers if b.outside}
+        totals = {v: f"total{i}" for i, v in enumerate(d.totals)}
+        for v, gradient in graph.gradients.items():
             if v.kind == "carry":
-                buffer = plan.schedule.places.stored[g.g_carry[v.index]].buffer
-                results[v] = self.array(buffer)[end * B : (end + 1) * B].reshape(v.shape)
+                if f"out g_carry{v.index}" in plan.place_of:
+                    results[v] = self._empty(f"out g_carry{v.index}", v.shape)
             elif v.kind == "x":
-                if self.needs_x(v.index):
-                    name = f"gx{v.index}"
-                    buffer = next(b for b in plan.schedule.buffers if b.outside == name)
-                    results[v] = self.array(buffer).reshape(call.T, *v.shape)
+                results[v] = self._empty(names[f"gx{v.index}"], (call.T, *v.shape))
+                if call.needs[v.index]:
+                    self.wanted.add(f"gx{v.index}")
             elif plan.labels[gradient] == TOTAL:
-                if call.needs[len(g.xs) + len(g.carry) + plan.given.index(v)]:
-                    results[v] = self._total(d, gradient).reshape(v.shape)
+                if call.needs[len(graph.xs) + len(graph.carry) + plan.given.index(v)]:
+                    waiting.append((v, gradient))
             else:
-                _, place = d.totals[gradient]
-                results[v] = self.array(place.buffer).reshape(v.shape)
+                results[v] = self._empty(d.totals[gradient][1].buffer.name, v.shape)
+        made: dict[Value, np.ndarray] = {}
+        for _, gradient in waiting:
+            for leaf in self._leaves(d, gradient):
+                if leaf not in made:
+                    made[leaf] = self._empty(totals[leaf], leaf.shape)
+                    self.wanted.add(totals[leaf])
+        self._stages("backward")
+        for v, gradient in waiting:
+            results[v] = self._total(d, gradient, made).reshape(v.shape)
         if call.lengths is not None:
-            for i, v in enumerate(g.carry):  # rows without any step pass their cotangent on
+            for i, v in enumerate(graph.carry):  # rows without any step pass their cotangent on
                 if v not in results:
                     none = (call.lengths == 0).reshape(-1, *(1,) * (len(v.shape) - 1))
                     results[v] = np.where(none, g_carry[i], v.dtype.type(0))
+        del room
         return results
 
-    def _total(self, d: Any, v: Value) -> np.ndarray:
-        """A sum over the batch and time."""
-        how, what = d.totals[v]
-        if how == "sum":
-            return self.array(what.buffer).sum(0).reshape(v.shape)
-        if how == "outer":
-            a, g = (self.matrix(place, x.shape[-1]) for place, x in zip(what, (v.args[0].args[0], v.args[1]), strict=True))
-            out = np.empty(v.shape, self.plan.dtype)
-            products = self.plan.products
-            spread(lambda i, j: products.outer(a, g, out, 0, i, j), v.shape[1], self.call.threads, products.columns)
-            return out
-        args = [self._total(d, a) if self.plan.labels.get(a) == TOTAL else self.value(a) for a in v.args]
+    def _leaves(self, d: Any, v: Value) -> Sequence[Value]:
+        """The totals that a total is made of."""
+        if d.totals[v][0] != "op":
+            return [v]
+        return [leaf for a in v.args if self.plan.labels.get(a) == TOTAL for leaf in self._leaves(d, a)]
+
+    def _total(self, d: Any, v: Value, made: dict[Value, np.ndarray]) -> np.ndarray:
+        if v in made:
+            return made[v]
+        args = [self._total(d, a, made) if self.plan.labels.get(a) == TOTAL else self._value(a) for a in v.args]
         assert v.op is not None
         xp = [np] if v.op.takes_xp else []
         return np.asarray(v.op.forward(*xp, *args, **v.params))
 
 
-_DUMMY = np.zeros(1, np.int64)
+def _shared(function: Any, arguments: tuple, count: int, threads: int, unit: int) -> None:
+    """Share rows or columns among threads, in whole multiples of ``unit``."""
+    parts = min(threads, -(-count // unit))
+    blocks = -(-count // unit)
+    cuts = [min(count, unit * (blocks * i // parts)) for i in range(parts + 1)]
+    jobs = [_pool(threads).submit(function, *arguments, a, b) for a, b in zip(cuts[1:-1], cuts[2:], strict=True)]
+    function(*arguments, cuts[0], cuts[1])
+    for job in jobs:
+        job.result()
 
 
-def empty(size: int, dtype: np.dtype) -> np.ndarray:
-    """An empty vector that starts at a cache line."""
-    room = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size * dtype.itemsize].view(dtype)
-
-
-_ = (Sequence, ctypes, INVARIANT)
+_NONE = np.zeros(1, np.int64)

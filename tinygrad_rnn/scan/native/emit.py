@@ -7,20 +7,22 @@ change of T or B costs nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
 from ..trace import Refused, Value
 from . import functions
-from .gemm import product
+from .gemm import outer, pack, product
 from .index import BATCH, Ix, Place, argument, concatenation, through
 from .lanes import INT, PTR, Lanes, least, repeat
 from .schedule import AFTER, BEFORE, LOOP, Buffer, Direction, Product, Schedule, Unit
 from .vectors import constant
 
-__all__ = ["HEADER", "Module"]
+__all__ = ["HEADER", "Module", "Stage"]
 
 HEADER = ("T", "B", "descending", "lengths", "read", "write")  # the first integers of every call
 ROWS = 8  # of the batch, whose sums are kept apart: adding them up later does not depend on the threads
@@ -28,27 +30,63 @@ LITERAL = (-1, 0, 0.5, 1, 2)
 FREE = {"alias", "tap", "real"}
 
 
+class Stage(NamedTuple):
+    """One call of the run: a function over a range, and what it is needed for ("" always, else a gradient's name)."""
+
+    name: str
+    over: str  # what the range counts: "once", "rows" (B), "all" (T·B), or columns as a number in text
+    wanted: str = ""
+
+
 class Module:
-    """A module with the functions of both directions, and what they must be given."""
+    """A module with the functions of both directions, in the order of their stages, and what they must be given."""
 
     def __init__(self, schedule: Schedule, lanes: Lanes) -> None:
         self.schedule, self.lanes = schedule, lanes
         self.ir = ir.Module("scan")
         self.sizes: list[int] = []  # integers beyond the header and the masks
         self.numbers: list[float] = []
-        self.packed: list[Value] = []
-        self.buffers = schedule.buffers
-        self.names: list[str] = []
-        self.regions: dict[tuple[bool, str, int], str] = {}
-        for back, direction in ((False, schedule.forward), (True, schedule.backward)):
-            if direction is None:
-                continue
-            Function(self, direction, "backward" if back else "forward").loop()
-            for phase in (BEFORE, AFTER):
-                for level, groups in direction.groups[phase].items():
-                    name = f"{'backward' if back else 'forward'}_{phase}{level}"
-                    self.regions[back, phase, level] = name
-                    Function(self, direction, name).rows(phase, groups)
+        self.extra: list[str] = []  # pointers beyond the buffers, by name
+        self.packed: dict[str, tuple[int, int]] = {}  # the shapes of packed weights, by the name of their pointer
+        for direction in filter(None, (schedule.forward, schedule.backward)):  # all buffers, before they are numbered
+            for p in direction.products.values():
+                for v in [*(weight for _, weight, _ in p.terms), *filter(None, [p.bias])]:
+                    schedule.place(v)
+        self.buffers = tuple(schedule.buffers)
+        self.stages: dict[str, list[Stage]] = {}
+        for side, direction in (("forward", schedule.forward), ("backward", schedule.backward)):
+            if direction is not None:
+                self.stages[side] = []
+                self._direction(side, direction)
+
+    def _direction(self, side: str, d: Direction) -> None:
+        weights = {self.weight_name(w): w for p in d.products.values() for _, w, _ in p.terms}
+        self._stage(d, f"{side}_begin", "once").begin(weights)
+        self._around(side, d, BEFORE)
+        self._stage(d, side, "rows").loop()
+        self._around(side, d, AFTER)
+        for i, (v, (how, what)) in enumerate(d.totals.items()):
+            if how in ("outer", "sum"):
+                columns = v.shape[-1] if how == "outer" else what.buffer.size
+                stage = self._stage(d, f"{side}_total{i}", str(columns), f"total{i}")
+                stage.outer(v, what, f"total{i}") if how == "outer" else stage.fold(what.buffer, f"total{i}")
+        self._stage(d, f"{side}_end", "once").end()
+
+    def _around(self, side: str, d: Direction, phase: str) -> None:
+        """The products and regions over all T·B rows, in the order of their levels."""
+        terms = [(p, n) for p in d.products.values() for n, term in enumerate(p.terms) if term[2] == phase]
+        levels = d.groups[phase]
+        for level in range(max([0, *levels, *[p.levels[n] for p, n in terms]]) + 1):
+            for i, (p, n) in enumerate(terms):
+                if p.levels[n] == level:
+                    wanted = p.place.buffer.outside if p.place.buffer.outside.startswith("gx") else ""
+                    self._stage(d, f"{side}_{phase}{level}_product{i}", "all", wanted).product(p, n)
+            if level in levels:
+                self._stage(d, f"{side}_{phase}{level}", "all").rows(levels[level])
+
+    def _stage(self, d: Direction, name: str, over: str, wanted: str = "") -> Function:
+        self.stages[name.partition("_")[0]].append(Stage(name, over, wanted))
+        return Function(self, d, name)
 
     def size_slot(self, n: int) -> int:
         if n not in self.sizes:
@@ -60,10 +98,15 @@ class Module:
             self.numbers.append(x)
         return self.numbers.index(x)
 
-    def packed_slot(self, v: Value) -> int:
-        if v not in self.packed:
-            self.packed.append(v)
-        return len(self.buffers) + 1 + self.packed.index(v)  # 1: the lengths
+    def extra_slot(self, name: str) -> int:
+        if name not in self.extra:
+            self.extra.append(name)
+        return len(self.buffers) + self.extra.index(name)
+
+    def weight_name(self, v: Value) -> str:
+        place = self.schedule.place(v)
+        assert place is not None
+        return f"packed {place.buffer.name} {place.offset} {place.strides} {v.shape}"
 
 
 class Function:
@@ -72,7 +115,6 @@ class Function:
     def __init__(self, module: Module, direction: Direction, name: str) -> None:
         self.m, self.d, self.lanes = module, direction, module.lanes
         self.labels, self.places = direction.labels, module.schedule
-        module.names.append(name)
         f = ir.Function(module.ir, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, INT, INT]), name)
         self.pointers, self.integers, self.scalars, self.first, self.last = f.args
         self.entry = ir.IRBuilder(f.append_basic_block("entry"))
@@ -168,7 +210,71 @@ class Function:
                 self._region(levels.get(level, []), t, first_level=level == 0)
         self.finish()
 
-    def rows(self, phase: str, groups: list[list[Unit]]) -> None:
+    def begin(self, weights: dict[str, Value]) -> None:
+        """Pack the weights, put the first carries (or cotangents) where the loop reads them, clear what is added to."""
+        b, lanes = self.b, self.lanes
+        for name, v in weights.items():
+            place = self.places.place(v)
+            assert place is not None
+            K, N = v.shape
+            self.m.packed[name] = (K, N)
+            row, column = place.strides
+            source = lanes.at(b, self.row(b, place.buffer, "", None, INT(0)), self.size(place.offset))
+            target = self.pointer(self.m.extra_slot(name))
+            arguments = [source, self.size(row or 0), self.size(column or 0), self.size(K), self.size(N), target]
+            b.call(pack(self.m.ir, lanes), arguments)
+        first = b.select(self._descends(), b.sub(self.header("T"), INT(1)), INT(0))
+        for name, buffer in self.d.carries():
+            self._copy(self.row(b, buffer, "read", first, INT(0)), self.pointer(self.m.extra_slot(f"in {name}")), buffer.size, rows=True)
+        for buffer in dict.fromkeys(r.place.buffer for r in self.d.all_roots() if r.add):
+            rows = b.sdiv(b.add(self.header("B"), INT(ROWS - 1)), INT(ROWS)) if buffer.kind == "groups" else self.header("B")
+            self._fill(self.row(b, buffer, "", None, INT(0)), buffer.size, 0.0, rows=rows)
+        self.finish()
+
+    def end(self) -> None:
+        """Hand out the last carries, or the cotangents of the first."""
+        b = self.b
+        last = b.select(self._descends(), INT(0), b.sub(self.header("T"), INT(1)))
+        for name, buffer in self.d.carries(written=True):
+            self._copy(self.pointer(self.m.extra_slot(f"out {name}")), self.row(b, buffer, "write", last, INT(0)), buffer.size, rows=True)
+        self.finish()
+
+    def product(self, p: Product, n: int) -> None:
+        """A product over the rows [first, last) of all T·B."""
+        self._product(p, n, None)
+        self.finish()
+
+    def outer(self, v: Value, places: tuple[Place, Place], name: str) -> None:
+        """The columns [first, last) of a weight's gradient, aᵀ g over all rows."""
+        b, lanes = self.b, self.lanes
+        left, right = places
+        a, g = (lanes.at(b, self.row(b, x.buffer, x.when, None, INT(0)), self.size(x.offset)) for x in places)
+        rows, (M, N) = b.mul(self.header("T"), self.header("B")), v.shape
+        target = self.pointer(self.m.extra_slot(name))
+        a_row, g_row = self.size(left.buffer.size), self.size(right.buffer.size)
+        arguments = [a, a_row, rows, self.size(M), g, g_row, self.first, self.last, target, self.size(N), INT(0)]
+        b.call(outer(self.m.ir, lanes), arguments)
+        self.finish()
+
+    def fold(self, buffer: Buffer, name: str) -> None:
+        """The columns [first, last) of a sum over the batch: the parts of every eight rows, in order."""
+        b, lanes = self.b, self.lanes
+        target, n = self.pointer(self.m.extra_slot(name)), self.size(buffer.size)
+        groups = b.sdiv(b.add(self.header("B"), INT(ROWS - 1)), INT(ROWS))
+        source = self.row(b, buffer, "", None, INT(0))
+        room = lanes.buffer(b, 1)
+        with repeat(b, self.first, self.last) as j:
+            b.store(ir.Constant(lanes.scalar, 0.0), room)
+            with repeat(b, INT(0), groups) as i:
+                part = b.load(lanes.at(b, source, b.mul(i, n), j), typ=lanes.scalar)
+                b.store(b.fadd(b.load(room, typ=lanes.scalar), part), room)
+            b.store(b.load(room, typ=lanes.scalar), lanes.at(b, target, j))
+        self.finish()
+
+    def _descends(self) -> Any:
+        return self.b.icmp_signed("!=", self.header("descending"), INT(0))
+
+    def rows(self, groups: list[list[Unit]]) -> None:
         """A region over the rows [first, last) of all T·B."""
         self._region(groups, None, first_level=False)
         self.finish()
@@ -191,7 +297,7 @@ class Function:
         c = lanes.at(b, self.row(b, p.place.buffer, p.place.when, t, self.first), self.size(p.place.offset))
         K, N = self.size(weight.shape[0]), self.size(weight.shape[1])
         rows = b.sub(self.last, self.first)
-        packed = self.pointer(self.m.packed_slot(weight))
+        packed = self.pointer(self.m.extra_slot(self.m.weight_name(weight)))
         arguments = [a, self.size(place.buffer.size), rows, K, packed, N, c, self.size(p.place.buffer.size), mode, bias]
         b.call(product(self.m.ir, lanes), arguments)
 
@@ -207,7 +313,7 @@ class Function:
                 self._row(groups, None, row)
             else:
                 masked = b.icmp_signed("!=", self.header("lengths"), INT(0))
-                address = b.gep(self.pointer(len(self.m.buffers)), [b.select(masked, row, INT(0))], source_etype=INT)
+                address = b.gep(self.pointer(self.m.extra_slot("lengths")), [b.select(masked, row, INT(0))], source_etype=INT)
                 length = b.load(address, typ=INT)
                 valid = b.or_(b.icmp_signed("==", self.header("lengths"), INT(0)), b.icmp_signed("<", t, length))
                 with b.if_else(valid) as (then, otherwise):
@@ -241,15 +347,25 @@ class Function:
             else:
                 self._fill(target, place.buffer.size, 0.0)
 
-    def _fill(self, target: Any, n: int, value: float) -> None:
-        b = self.b
-        with repeat(b, INT(0), self.size(n)) as i:
-            b.store(ir.Constant(self.lanes.scalar, value), self.lanes.at(b, target, i))
+    def _fill(self, target: Any, n: int, value: float, *, rows: Any = None) -> None:
+        """The same number in all of a row, or of ``rows`` rows."""
+        b, lanes = self.b, self.lanes
+        count = self.size(n) if rows is None else b.mul(rows, self.size(n))
+        with self._vectors(count) as (i, mask):
+            lanes.masked_store(b, constant(lanes.vector, value), lanes.at(b, target, i), mask)
 
-    def _copy(self, target: Any, source: Any, n: int) -> None:
-        b = self.b
-        with repeat(b, INT(0), self.size(n)) as i:
-            b.store(b.load(self.lanes.at(b, source, i), typ=self.lanes.scalar), self.lanes.at(b, target, i))
+    def _copy(self, target: Any, source: Any, n: int, *, rows: bool = False) -> None:
+        """A row, or all B rows, from one place to another."""
+        b, lanes = self.b, self.lanes
+        count = b.mul(self.header("B"), self.size(n)) if rows else self.size(n)
+        with self._vectors(count) as (i, mask):
+            value = lanes.masked_load(b, lanes.at(b, source, i), mask)
+            lanes.masked_store(b, value, lanes.at(b, target, i), mask)
+
+    @contextmanager
+    def _vectors(self, count: Any) -> Iterator[tuple[Any, Any]]:
+        with repeat(self.b, INT(0), count, INT(self.lanes.width)) as i:
+            yield i, self.lanes.mask(self.b, self.b.sub(count, i))
 
     def _row(self, groups: list[list[Unit]], t: Any, row: Any) -> None:
         for group in groups:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..rows import INVARIANT, Label
 from ..trace import Refused, Value
 
-__all__ = ["BATCH", "Ix", "NeedSplit", "NeedStore", "Place", "Places", "concatenation", "row_shape", "through"]
+__all__ = ["BATCH", "Ix", "NeedSplit", "NeedStore", "Place", "Places", "VIEWS", "concatenation", "row_shape", "through"]
 
 BATCH: Any = None  # stands in an index for the batch axis
 

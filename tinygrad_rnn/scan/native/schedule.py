@@ -17,7 +17,7 @@ import numpy as np
 from ..rows import INVARIANT, TOTAL, Label
 from ..trace import Refused, StepGraph, Value
 from . import functions
-from .index import BATCH, Ix, NeedSplit, NeedStore, Place, Places, argument, concatenation, row_shape, through
+from .index import BATCH, VIEWS, Ix, NeedSplit, NeedStore, Place, Places, argument, concatenation, row_shape, through
 
 __all__ = ["Buffer", "Direction", "Product", "Root", "Schedule", "Unit"]
 
@@ -129,9 +129,11 @@ class Schedule:
     def place(self, v: Value) -> Place | None:
         """Where a value is stored; an invariant's buffer is made when it is first asked for."""
         found = self.places.find(v)
-        if found is None and self.labels.get(v) == INVARIANT and v.kind not in ("number", "fill"):
-            return self.places.put(v, self.buffer("given", v))
-        return found
+        if found is not None or self.labels.get(v) != INVARIANT or v.kind in ("number", "fill"):
+            return found
+        if v.kind == "op" and v.name in VIEWS and self.place(v.args[0]) is not None:
+            found = self.places.find(v)
+        return found or self.places.put(v, self.buffer("given", v))
 
     def is_product(self, v: Value) -> bool:
         if v.kind != "op" or v.name != "matmul" or not isinstance(self.labels[v], int):
@@ -313,6 +315,18 @@ class Direction:
         if place is not None:
             return self._copy(v)
         return self.store(v, kind)
+
+    def carries(self, *, written: bool = False) -> list[tuple[str, Buffer]]:
+        """The buffers of the carries, or of their cotangents, by name; only those that the step writes, if so asked."""
+        found = []
+        used, roots = self.used_buffers(), self.all_roots()
+        writers = {r.place.buffer.name for r in roots if r.place.when == "write"}
+        writers |= {p.place.buffer.name for p in self.products.values() if p.place.when == "write"}
+        for i, v in enumerate(self.graph.g_carry if self.back else self.graph.carry):
+            buffer = self.s.places.stored[v].buffer
+            if buffer.name in (writers if written else used):
+                found.append((f"g_carry{i}" if self.back else f"carry{i}", buffer))
+        return found
 
     def used_buffers(self) -> set[str]:
         """The names of the buffers that this direction reads or writes."""
