@@ -6,6 +6,7 @@ the run in one block of memory, what is handed out in arrays of its own. A call 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -26,6 +27,14 @@ LINE = 64  # bytes in a cache line, where every buffer begins
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="scan")
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's data begins; four times as fast as ``array.ctypes.data`` for those that can be written."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):
+        return array.ctypes.data
 
 
 class LlvmPlan:
@@ -56,6 +65,7 @@ class LlvmPlan:
         self.stages = {side: [(functions[s.name], s.over, s.wanted) for s in stages] for side, stages in self.module.stages.items()}
         self.header = len(HEADER)
         self.numbers = np.array([*self.module.numbers, 0.0], np.float64)
+        self.numbers_at = address(self.numbers)
         self.place_of = {name: i for i, name in enumerate([b.name for b in self.schedule.buffers] + self.module.extra)}
         self.layouts: dict[Any, Layout] = {}
         self._facts()
@@ -201,7 +211,7 @@ class _Run:
             if not array.flags.c_contiguous or array.dtype != self.plan.dtype:
                 array = np.ascontiguousarray(array, self.plan.dtype)
             self.alive.append(array)
-            self.pointers[slot] = array.ctypes.data
+            self.pointers[slot] = address(array)
 
     def _empty(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         array = np.empty(shape, self.plan.dtype)
@@ -211,7 +221,7 @@ class _Run:
     def _room(self, side: str) -> np.ndarray:
         slots, offsets, total = self.layout.blocks[side]
         room = np.empty(total + LINE, np.uint8)
-        start = -(-room.ctypes.data // LINE) * LINE
+        start = -(-address(room) // LINE) * LINE
         self.pointers[slots] = offsets + np.uint64(start)
         return room
 
@@ -230,7 +240,7 @@ class _Run:
 
     def _stages(self, side: str) -> None:
         call, layout = self.call, self.layout
-        pointers, integers, numbers = self.pointers.ctypes.data, layout.addresses[side], self.plan.numbers.ctypes.data
+        pointers, integers, numbers = address(self.pointers), layout.addresses[side], self.plan.numbers_at
         for function, count, unit, wanted in layout.stages[side]:
             if wanted and wanted not in self.wanted:
                 continue

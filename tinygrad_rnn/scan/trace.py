@@ -108,8 +108,11 @@ class StepGraph:
     def invariants(self) -> list[Value]:
         """What does not change along time and is used by what does: captured arrays, and ops on them alone."""
         moving = self.depends_on([*self.xs, *self.carry, *self.g_carry, *self.g_ys])
-        used = {a: None for v in self.values if v in moving for a in v.args}
-        used.update(dict.fromkeys(v for v in (*self.carry_out, *self.ys) if v not in moving))
+        own, way_back = self.values[: self.backward_from], self.values[self.backward_from :]
+        made_later = set(way_back)
+        used = {a: None for v in own if v in moving for a in v.args}
+        used.update(dict.fromkeys((*self.carry_out, *self.ys)))
+        used.update((a, None) for v in way_back for a in v.args if a not in made_later)
         return [v for v in used if v not in moving and v.kind not in ("number", "fill")]
 
     def __str__(self) -> str:
@@ -165,7 +168,9 @@ class _Tracer:
         line = "" if self.backward else user_line()
         if not op.many:
             if id(output.data) not in self.by_array:  # else the op gave back what it was given
-                value = Value("op", op=op, args=tuple(args), params=params, array=output.data, line=line)
+                value = Value(
+                    "op", op=op, args=tuple(args), params=params, array=output.data, node=output.node, line=line
+                )
                 self.graph.values.append(self.know(output.data, value))
             return
         whole = Value(
@@ -173,7 +178,7 @@ class _Tracer:
         )
         self.graph.values.append(whole)
         for i, t in enumerate(output):
-            pick = Value("pick", args=(whole,), index=i, array=t.data, line=line)
+            pick = Value("pick", args=(whole,), index=i, array=t.data, node=t.node, line=line)
             self.graph.values.append(self.know(t.data, pick))
 
     def looked(self, t: Tensor | None) -> None:
