@@ -15,7 +15,6 @@ from zoo.bench.peak import fastest
 from zoo.bench.plan import OPPONENTS, Size, flops
 from zoo.errors import UserError
 
-REST = 0.015  # seconds before a turn on several threads: those of torch look out for more work until then
 TOLERANCE = 1e-3  # of an array's norm, float32 over a hundred steps; a wrong equation is off by its whole size
 
 
@@ -36,7 +35,7 @@ def measure(
         runs = {side: contestant.run for side, contestant in sides.items()}
         found = {"cell": name, "size": size, "threads": threads}
         if peak is None:
-            yield {**found, "seconds": by_turns(runs, rounds, rest=REST)}
+            yield {**found, "seconds": by_turns(runs, rounds)}
         else:  # takes turns too, so the share holds on a machine that slows down meanwhile
             seconds = by_turns({**runs, "peak": peak.run}, rounds)
             rate = [peak.flops / s for s in seconds.pop("peak")]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 ROUND = 0.005  # seconds that a contestant's turn lasts at least, by repeating: far above the clock's and Python's noise
+REST = 0.012  # seconds before a turn: the threads of torch (10 ms) and XLA (5 ms) look out for more work until then
 
 
 class Contestant(NamedTuple):
@@ -18,11 +19,10 @@ class Contestant(NamedTuple):
     arrays: Callable[[Any], dict[str, Any]]
 
 
-def by_turns(runs: Mapping[str, Callable[[], Any]], rounds: int, *, rest: float = 0.0) -> dict[str, list[float]]:
+def by_turns(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of one run of each contestant, round by round.
 
-    Not counted are the first runs, which compile, and before a turn of many runs or after a ``rest`` (seconds in which
-    the threads of others go to sleep) one that fills the caches again.
+    Not counted are the first runs, which compile, and before a turn of many runs one that fills the caches again.
     """
     repeats = {}
     for name, run in runs.items():
@@ -34,8 +34,8 @@ def by_turns(runs: Mapping[str, Callable[[], Any]], rounds: int, *, rest: float 
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            if rest or repeats[name] > 1:
-                time.sleep(rest)
+            time.sleep(REST)
+            if repeats[name] > 1:
                 run()
             start = time.perf_counter()
             for _ in range(repeats[name]):

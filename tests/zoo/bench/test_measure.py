@@ -41,10 +41,10 @@ def test_contestants_take_turns_and_short_ones_repeat_until_a_turn_is_long_enoug
     assert log == warm_up + 2 * turn
 
 
-def test_a_rest_and_the_run_after_it_are_not_counted(clock):
-    seconds = by_turns({"slow": lambda: clock.pass_by(0.5)}, 3, rest=7.0)
+def test_the_rest_before_a_turn_is_not_counted(clock):
+    seconds = by_turns({"slow": lambda: clock.pass_by(0.5)}, 3)
     assert seconds["slow"] == pytest.approx([0.5] * 3)
-    assert clock.now == pytest.approx(3 * 0.5 + 3 * (7.0 + 0.5 + 0.5))
+    assert clock.now == pytest.approx((3 + 3) * 0.5 + 3 * measure.REST)
 
 
 def test_a_ratio_is_that_of_the_medians_and_one_bad_round_does_not_move_it():
