@@ -88,6 +88,11 @@ class Module:
         """The trainable Tensors."""
         return list(self.parameters_by_path().values())
 
+    @property
+    def dtype(self) -> np.dtype | None:
+        """The dtype of the first parameter; None without any."""
+        return next((t.dtype for _, t in self._walk() if type(t) is Tensor and _is_parameter(t)), None)
+
     def modules(self) -> list[Module]:
         """This module and all below it, each once."""
         return [self, *(part for _, part in self._walk() if isinstance(part, Module))]

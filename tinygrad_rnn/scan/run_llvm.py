@@ -73,7 +73,13 @@ class LlvmPlan:
     def _facts(self) -> None:
         """What layouts ask: which buffers last a whole run, who makes them, where invariants come from."""
         schedule = self.schedule
-        self.once = [(p.buffer.name, v) for v, p in schedule.places.stored.items() if p.buffer.kind == "given"]
+        place_of, stored = self.place_of, schedule.places.stored
+        self.once = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.kind == "given"]
+        self.lengths_slot = place_of.get("lengths")
+        self.x_slots = [place_of[stored[v].buffer.name] for v in self.graph.xs]
+        self.carry_slots = [self._ends(f"carry{i}") for i in range(len(self.graph.carry))]
+        if schedule.backward is not None:
+            self._facts_backward(schedule.backward)
         self.series: set[str] = set()  # of which every step is needed in any case
         self.read_back: set[str] = set()  # … when there is a way back
         self.used: dict[str, set[str]] = {"forward": schedule.forward.used_buffers(), "backward": set()}
@@ -96,6 +102,35 @@ class LlvmPlan:
                     self.used["backward"] |= {place.buffer.name for place in what}
             self.read_back = self.used["backward"]
         self.y_buffers = {p.buffer.name for p in schedule.forward.y_places}
+
+    def _ends(self, name: str) -> tuple[int | None, int | None]:
+        """Where a carry comes in, and where it is handed out."""
+        return self.place_of.get(f"in {name}"), self.place_of.get(f"out {name}")
+
+    def _facts_backward(self, d: Any) -> None:
+        graph, place_of, labels = self.graph, self.place_of, self.labels
+        self.g_y_slots = [place_of[self.schedule.places.stored[v].buffer.name] for v in graph.g_ys]
+        self.g_carry_slots = [self._ends(f"g_carry{i}") for i in range(len(graph.carry))]
+        names = {b.outside: b.name for b in self.schedule.buffers if b.outside}
+        number = {v: i for i, v in enumerate(d.totals)}
+        self.g_x_slots: list[tuple[Value, int]] = []
+        self.g_row_slots: list[tuple[Value, int]] = []
+        self.g_given: list[tuple[Value, int, Value, list[tuple[Value, int, str]]]] = []
+        for v, gradient in graph.gradients.items():
+            if v.kind == "x":
+                self.g_x_slots.append((v, place_of[names[f"gx{v.index}"]]))
+            elif v.kind != "carry" and labels[gradient] == TOTAL:
+                position = len(graph.xs) + len(graph.carry) + self.given.index(v)
+                leaves = [(leaf, place_of[f"total{number[leaf]}"], f"total{number[leaf]}") for leaf in self._leaves(d, gradient)]
+                self.g_given.append((v, position, gradient, leaves))
+            elif v.kind != "carry":
+                self.g_row_slots.append((v, place_of[d.totals[gradient][1].buffer.name]))
+
+    def _leaves(self, d: Any, v: Value) -> Sequence[Value]:
+        """The totals that a total is made of."""
+        if d.totals[v][0] != "op":
+            return [v]
+        return [leaf for a in v.args if self.labels.get(a) == TOTAL for leaf in self._leaves(d, a)]
 
     def layout(self, call: Call) -> Layout:
         key = (call.T, call.B, call.reverse, call.saving, call.lengths is None)
@@ -134,7 +169,7 @@ class Layout:
         buffers = plan.schedule.buffers
         self.masks = [self._mask(b, call.saving) for b in buffers]
         self.rows = [self._rows(b, mask, T, B) for b, mask in zip(buffers, self.masks, strict=True)]
-        self.blocks: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
+        self.blocks: dict[str, tuple[list[tuple[int, int]], int]] = {}
         seen: set[str] = set()
         for side in plan.module.stages:
             slots, offsets, total = [], [], 0
@@ -151,7 +186,7 @@ class Layout:
                     slots.append(plan.place_of[name])
                     offsets.append(total)
                     total += -(-n * size // LINE) * LINE
-            self.blocks[side] = (np.array(slots, np.intp), np.array(offsets, np.uint64), total)
+            self.blocks[side] = (list(zip(slots, offsets, strict=True)), total)
         header = {
             "forward": [T, B, int(call.reverse), int(call.lengths is not None), call.read, call.write],
             "backward": [T, B, int(not call.reverse), int(call.lengths is not None), call.read, call.write],
@@ -163,7 +198,15 @@ class Layout:
             side: [(f, self._count(over, T, B), self._unit(over), wanted) for f, over, wanted in stages]
             for side, stages in plan.stages.items()
         }
-        self.first = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
+        self.pointers = ctypes.c_uint64 * len(plan.place_of)
+        shapes = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
+        self.outputs = [(plan.place_of[name], shapes[name]) for name in sorted(plan.y_buffers)]
+        self.ys: list[tuple[int, int, int]] = []
+        for place in plan.schedule.forward.y_places:
+            start = 0
+            if place.buffer.kind == "carry":
+                start = (call.read if place.when == "read" else call.write) * B
+            self.ys.append((plan.place_of[place.buffer.name], start, start + T * B))
 
     def _packed_in(self, side: str, name: str) -> bool:
         direction = self.plan.schedule.forward if side == "forward" else self.plan.schedule.backward
@@ -194,35 +237,36 @@ class Layout:
 
 
 class _Run:
-    """The addresses of one call."""
+    """The addresses of one call, and the arrays behind them."""
 
     def __init__(self, plan: LlvmPlan, call: Call) -> None:
         self.plan, self.call = plan, call
         self.layout = plan.layout(call)
-        self.pointers = np.zeros(len(plan.place_of), np.uint64)
+        self.pointers = [0] * len(plan.place_of)
         self.alive: list[Any] = []  # arrays whose addresses are in use
-        self.lengths = None if call.lengths is None else np.ascontiguousarray(call.lengths, np.int64)
         self.invariants: dict[Value, Any] = dict(zip(plan.given, call.given, strict=True))
+        self.wanted: set[str] = set()
 
-    def _give(self, name: str, array: np.ndarray) -> None:
+    def _give(self, slot: int, array: np.ndarray) -> None:
         """An array to read, or to write, at a pointer's place."""
-        slot = self.plan.place_of.get(name)
-        if slot is not None:
-            if not array.flags.c_contiguous or array.dtype != self.plan.dtype:
-                array = np.ascontiguousarray(array, self.plan.dtype)
-            self.alive.append(array)
-            self.pointers[slot] = address(array)
+        if array.dtype is not self.plan.dtype or not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array, self.plan.dtype)
+        self.alive.append(array)
+        self.pointers[slot] = address(array)
 
-    def _empty(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _empty(self, slot: int, shape: tuple[int, ...]) -> np.ndarray:
         array = np.empty(shape, self.plan.dtype)
-        self._give(name, array)
+        self.pointers[slot] = address(array)
         return array
 
     def _room(self, side: str) -> np.ndarray:
-        slots, offsets, total = self.layout.blocks[side]
+        """The block of memory that a side works in."""
+        internal, total = self.layout.blocks[side]
         room = np.empty(total + LINE, np.uint8)
         start = -(-address(room) // LINE) * LINE
-        self.pointers[slots] = offsets + np.uint64(start)
+        pointers = self.pointers
+        for slot, offset in internal:
+            pointers[slot] = start + offset
         return room
 
     def _value(self, v: Value) -> Any:
@@ -240,7 +284,8 @@ class _Run:
 
     def _stages(self, side: str) -> None:
         call, layout = self.call, self.layout
-        pointers, integers, numbers = address(self.pointers), layout.addresses[side], self.plan.numbers_at
+        pointers = layout.pointers(*self.pointers)
+        integers, numbers = layout.addresses[side], self.plan.numbers_at
         for function, count, unit, wanted in layout.stages[side]:
             if wanted and wanted not in self.wanted:
                 continue
@@ -251,30 +296,26 @@ class _Run:
 
     def forward(self) -> tuple[list[Any], list[Any]]:
         plan, call, layout = self.plan, self.call, self.layout
-        graph = plan.graph
-        self.wanted: set[str] = set()
         self.room = self._room("forward")
-        for i, x in enumerate(call.xs):
-            self._give(plan.schedule.places.stored[graph.xs[i]].buffer.name, x)
-        for name, v in plan.once:
-            self._give(name, self._value(v))
-        if self.lengths is not None and "lengths" in plan.place_of:
-            self.pointers[plan.place_of["lengths"]] = self.lengths.ctypes.data
-        elif "lengths" in plan.place_of:
-            self.pointers[plan.place_of["lengths"]] = _NONE.ctypes.data
-        outputs = {name: self._empty(name, layout.first[name]) for name in plan.y_buffers}
+        for slot, x in zip(plan.x_slots, call.xs, strict=True):
+            self._give(slot, x)
+        for slot, v in plan.once:
+            self._give(slot, self._value(v))
+        if plan.lengths_slot is not None:
+            lengths = _NONE if call.lengths is None else np.ascontiguousarray(call.lengths, np.int64)
+            self.alive.append(lengths)
+            self.pointers[plan.lengths_slot] = address(lengths)
+        outputs = {slot: self._empty(slot, shape) for slot, shape in layout.outputs}
+        self.alive += outputs.values()
         last: list[Any] = []
-        for i, c in enumerate(call.carry):
-            self._give(f"in carry{i}", c)
-            last.append(self._empty(f"out carry{i}", c.shape) if f"out carry{i}" in plan.place_of else self._fixed(i))
+        for i, (c, (enter, leave)) in enumerate(zip(call.carry, plan.carry_slots, strict=True)):
+            if enter is not None:
+                self._give(enter, c)
+            last.append(self._fixed(i) if leave is None else self._empty(leave, c.shape))
         self._stages("forward")
         ys = []
-        for v, place in zip(graph.ys, plan.schedule.forward.y_places, strict=True):
-            array = outputs[place.buffer.name]
-            if place.buffer.kind == "carry":
-                start = (call.read if place.when == "read" else call.write) * call.B
-                array = array[start : start + call.T * call.B]
-            ys.append(array.reshape(call.T, *v.shape))
+        for (slot, start, stop), v in zip(layout.ys, plan.graph.ys, strict=True):
+            ys.append(outputs[slot][start:stop].reshape(call.T, *v.shape))
         return last, ys
 
     def _fixed(self, i: int) -> np.ndarray:
@@ -285,59 +326,48 @@ class _Run:
         return np.broadcast_to(np.asarray(self._value(v), self.plan.dtype), like.shape).copy()
 
     def backward(self, g_carry: list[Any], g_ys: list[Any]) -> dict[Value, Any]:
-        plan, call, graph = self.plan, self.call, self.plan.graph
-        schedule, d = plan.schedule, plan.schedule.backward
-        assert d is not None
+        plan, call = self.plan, self.call
         room = self._room("backward")
-        for v, y in zip(graph.g_ys, g_ys, strict=True):
-            self._give(schedule.places.stored[v].buffer.name, y)
         self.wanted = set()
+        for slot, y in zip(plan.g_y_slots, g_ys, strict=True):
+            self._give(slot, y)
         results: dict[Value, Any] = {}
-        waiting: list[tuple[Value, Value]] = []
-        for i, g in enumerate(g_carry):
-            self._give(f"in g_carry{i}", g)
-        names = {b.outside: b.name for b in schedule.buffers if b.outside}
-        totals = {v: f"total{i}" for i, v in enumerate(d.totals)}
-        for v, gradient in graph.gradients.items():
-            if v.kind == "carry":
-                if f"out g_carry{v.index}" in plan.place_of:
-                    results[v] = self._empty(f"out g_carry{v.index}", v.shape)
-            elif v.kind == "x":
-                results[v] = self._empty(names[f"gx{v.index}"], (call.T, *v.shape))
-                if call.needs[v.index]:
-                    self.wanted.add(f"gx{v.index}")
-            elif plan.labels[gradient] == TOTAL:
-                if call.needs[len(graph.xs) + len(graph.carry) + plan.given.index(v)]:
-                    waiting.append((v, gradient))
-            else:
-                results[v] = self._empty(d.totals[gradient][1].buffer.name, v.shape)
+        for v, g, (enter, leave) in zip(plan.graph.carry, g_carry, plan.g_carry_slots, strict=True):
+            if enter is not None:
+                self._give(enter, g)
+            if leave is not None:
+                results[v] = self._empty(leave, v.shape)
+        for v, slot in plan.g_x_slots:
+            results[v] = self._empty(slot, (call.T, *v.shape))
+            if call.needs[v.index]:
+                self.wanted.add(f"gx{v.index}")
+        for v, slot in plan.g_row_slots:
+            results[v] = self._empty(slot, v.shape)
         made: dict[Value, np.ndarray] = {}
-        for _, gradient in waiting:
-            for leaf in self._leaves(d, gradient):
-                if leaf not in made:
-                    made[leaf] = self._empty(totals[leaf], leaf.shape)
-                    self.wanted.add(totals[leaf])
+        for v, position, gradient, leaves in plan.g_given:
+            if call.needs[position]:
+                for leaf, slot, wanted in leaves:
+                    if leaf not in made:
+                        made[leaf] = self._empty(slot, leaf.shape)
+                        self.wanted.add(wanted)
         self._stages("backward")
-        for v, gradient in waiting:
-            results[v] = self._total(d, gradient, made).reshape(v.shape)
+        for v, position, gradient, _ in plan.g_given:
+            if call.needs[position]:
+                total = made[gradient] if gradient in made else self._total(gradient, made)
+                results[v] = total if total.shape == v.shape else total.reshape(v.shape)
         if call.lengths is not None:
-            for i, v in enumerate(graph.carry):  # rows without any step pass their cotangent on
+            for i, v in enumerate(plan.graph.carry):  # rows without any step pass their cotangent on
                 if v not in results:
                     none = (call.lengths == 0).reshape(-1, *(1,) * (len(v.shape) - 1))
                     results[v] = np.where(none, g_carry[i], v.dtype.type(0))
         del room
         return results
 
-    def _leaves(self, d: Any, v: Value) -> Sequence[Value]:
-        """The totals that a total is made of."""
-        if d.totals[v][0] != "op":
-            return [v]
-        return [leaf for a in v.args if self.plan.labels.get(a) == TOTAL for leaf in self._leaves(d, a)]
-
-    def _total(self, d: Any, v: Value, made: dict[Value, np.ndarray]) -> np.ndarray:
+    def _total(self, v: Value, made: dict[Value, np.ndarray]) -> np.ndarray:
+        """A sum over the batch and time, made of others."""
         if v in made:
             return made[v]
-        args = [self._total(d, a, made) if self.plan.labels.get(a) == TOTAL else self._value(a) for a in v.args]
+        args = [self._total(a, made) if self.plan.labels.get(a) == TOTAL else self._value(a) for a in v.args]
         assert v.op is not None
         xp = [np] if v.op.takes_xp else []
         return np.asarray(v.op.forward(*xp, *args, **v.params))

@@ -30,8 +30,8 @@ def checked_input(place: str, name: str, x: Any, axes: tuple[str, ...], cell: Ce
             f"{place}: {name} has shape {first.shape}, not {shape}; "
             f"the last axis holds the features, of which the cell takes {cell.input_size}"
         )
-    parameters = cell.parameters()
-    dtype = np.finfo(parameters[0].dtype).dtype if parameters else first.dtype  # the real one of a complex cell
+    dtype = cell.dtype
+    dtype = first.dtype if dtype is None else np.finfo(dtype).dtype  # the real one of a complex cell
     for leaf in tg.tree.leaves(x):
         if leaf.dtype.kind in "fc" and np.finfo(leaf.dtype).dtype != dtype:
             raise TypeError(
