@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -90,19 +90,19 @@ class RNN(tg.nn.Module):
         """One step of a stream: y (B, O) and the next state from x (B, I) and the state so far (None at the start)."""
         with self._scope() as place:
             if self.reverse:
-                raise ValueError(f"{place}: step() follows a stream as it comes; a reverse RNN begins at its end")
+                raise ValueError(f"{place()}: step() follows a stream as it comes; a reverse RNN begins at its end")
             return self.cell.step(*self._checked(place, "x", x, ("B",), state))
 
     @contextmanager
-    def _scope(self) -> Iterator[str]:
+    def _scope(self) -> Iterator[Callable[[], str]]:
         """The tags around a run, and the place they name. One tag serves all steps, so these call ``cell.step``."""
         with (
             tg.scope("direction", "reverse") if self.reverse else nullcontext(),
             tg.scope("cell", type(self.cell).__name__) as place,
         ):
-            yield str(place)
+            yield place.__str__
 
-    def _checked(self, place: str, name: str, x: Any, axes: tuple[str, ...], state: Any) -> tuple[Any, Any]:
+    def _checked(self, place: Callable[[], str], name: str, x: Any, axes: tuple[str, ...], state: Any) -> tuple[Any, Any]:
         x, wanted = checked_input(place, name, x, axes, self.cell)
         initial = self.init_state(**wanted)
         return x, initial if state is None else checked_state(place, state, initial)
