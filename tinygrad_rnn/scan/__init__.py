@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import tree
+from ..node import local
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from .eager import masked, run_eager, time_length
@@ -37,7 +38,8 @@ def scan(
     ``compile``: False is the plain loop, one node per op and step, that pictures are drawn from. Else the step is traced
     and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the Numba
     project's LLVM binding that compiles) makes machine code of the loop, "numpy" needs no compiler, and "auto" takes
-    the first of them that can run the step, or the plain loop. A compiled step must be a map over the rows of the batch
+    the first of them that can run the step, or the plain loop. Where every op is watched (``detect_anomaly``, a trace
+    to draw) it is the plain loop. A compiled step must be a map over the rows of the batch
     (axis 0 of every carry, axis 1 of xs), and must not look at the numbers in Tensors. ``threads``: how many threads
     share the rows (else NUMBA_NUM_THREADS, else 1); their number does not change a bit of the result.
 
@@ -51,7 +53,7 @@ def scan(
     if compile not in COMPILE:
         raise ValueError(f"scan: compile={compile!r} is not one of {COMPILE}")
     total = time_length(xs, length)
-    if compile is not False:
+    if compile is not False and local.frame.watch is None:  # who watches every op is shown those of the plain loop
         from .compiled import run_compiled
 
         try:

@@ -61,8 +61,11 @@ class LlvmPlan:
         self.columns = columns(lanes)
         self.packed = {name: packed_size(lanes, *shape) for name, shape in self.module.packed.items()}
         names = [stage.name for stages in self.module.stages.values() for stage in stages]
+        names += [f"{side}_whole" for side in self.module.stages]
         functions = dict(zip(names, machine.load(machine.build(str(self.module.ir)), names), strict=True))
         self.stages = {side: [(functions[s.name], s.over, s.wanted) for s in stages] for side, stages in self.module.stages.items()}
+        self.whole = {side: functions[f"{side}_whole"] for side in self.module.stages}
+        self.bits = {side: [(1 << i, s.wanted) for i, s in enumerate(stages)] for side, stages in self.module.stages.items()}
         self.header = len(HEADER)
         self.numbers = np.array([*self.module.numbers, 0.0], np.float64)
         self.numbers_at = address(self.numbers)
@@ -286,10 +289,17 @@ class _Run:
         call, layout = self.call, self.layout
         pointers = layout.pointers(*self.pointers)
         integers, numbers = layout.addresses[side], self.plan.numbers_at
+        if call.threads == 1:
+            chosen = 0
+            for bit, wanted in self.plan.bits[side]:
+                if not wanted or wanted in self.wanted:
+                    chosen |= bit
+            self.plan.whole[side](pointers, integers, numbers, chosen, 0)
+            return
         for function, count, unit, wanted in layout.stages[side]:
             if wanted and wanted not in self.wanted:
                 continue
-            if call.threads == 1 or count <= unit:
+            if count <= unit:
                 function(pointers, integers, numbers, 0, count)
             else:
                 _shared(function, (pointers, integers, numbers), count, call.threads, unit)

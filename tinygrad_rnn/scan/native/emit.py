@@ -71,6 +71,27 @@ class Module:
                 stage = self._stage(d, f"{side}_total{i}", str(columns), f"total{i}")
                 stage.outer(v, what, f"total{i}") if how == "outer" else stage.fold(what.buffer, f"total{i}")
         self._stage(d, f"{side}_end", "once").end()
+        self._whole(side)
+
+    def _whole(self, side: str) -> None:
+        """``side_whole``: all stages one after the other on one thread, those whose bit is set in ``first``."""
+        f = ir.Function(self.ir, ir.FunctionType(ir.VoidType(), [PTR, PTR, PTR, INT, INT]), f"{side}_whole")
+        b = ir.IRBuilder(f.append_basic_block("entry"))
+        pointers, integers, scalars, chosen, _ = f.args
+
+        def header(name: str) -> Any:
+            return b.load(b.gep(integers, [INT(HEADER.index(name))], source_etype=INT), typ=INT)
+
+        counts = {"once": INT(1), "rows": header("B"), "all": b.mul(header("T"), header("B"))}
+        for i, stage in enumerate(self.stages[side]):
+            with b.if_then(b.icmp_signed("!=", b.and_(chosen, INT(1 << i)), INT(0))):
+                if stage.over in counts:
+                    count = counts[stage.over]
+                else:
+                    slot = self.size_slot(int(stage.over))
+                    count = b.load(b.gep(integers, [INT(slot)], source_etype=INT), typ=INT)
+                b.call(self.ir.globals[stage.name], [pointers, integers, scalars, INT(0), count])
+        b.ret_void()
 
     def _around(self, side: str, d: Direction, phase: str) -> None:
         """The products and regions over all T·B rows, in the order of their levels."""
