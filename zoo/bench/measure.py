@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-ROUND = 0.005  # seconds that a contestant's turn lasts at least, by repeating: far above the clock's and Python's noise
-REST = 0.012  # seconds before a turn: the threads of torch (10 ms) and XLA (5 ms) look out for more work until then
+TURN = 0.015  # seconds that a contestant's turn lasts at least, by repeating
+
+# Seconds between turns: until then the threads of torch (10 ms) and XLA (5 ms) look out for more work, on the processor
+# of whoever is next. They are spent awake, for a processor that slept is slow for as long again.
+PAUSE = 0.012
 
 
 class Contestant(NamedTuple):
@@ -30,11 +33,13 @@ def by_turns(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, li
         run()
         start = time.perf_counter()
         run()
-        repeats[name] = math.ceil(ROUND / max(time.perf_counter() - start, 1e-9))
+        repeats[name] = math.ceil(TURN / max(time.perf_counter() - start, 1e-9))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            time.sleep(REST)
+            end = time.perf_counter() + PAUSE
+            while time.perf_counter() < end:
+                pass
             if repeats[name] > 1:
                 run()
             start = time.perf_counter()
