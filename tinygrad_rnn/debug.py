@@ -1,4 +1,4 @@
-"""Anomaly mode: the op, the scope and the source line that first made a NaN, forward or backward."""
+"""Watching what runs; and anomaly mode, which names the op, the scope and the line that first made a NaN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .node import Node, local
 from .op import Op
 from .tensor import Tensor
 
-__all__ = ["detect_anomaly"]
+__all__ = ["detect_anomaly", "watched"]
 
 _HERE = str(Path(__file__).parent)
 
@@ -81,10 +81,25 @@ class _Anomaly:
 
 
 @contextmanager
+def watched(watch: Any) -> Iterator[None]:
+    """Inside, ``watch(op, arguments, parents, params, output)`` is called after every op; scans are then plain loops.
+
+    ``watch.looked(t)`` hears of Tensors whose values are read, ``watch.tangent(node, t)`` of tangents, and
+    ``watch.watch(callback)`` gives the callback that messages are passed to on the way back.
+    """
+    frame = local.frame
+    before, frame.watch = frame.watch, watch
+    try:
+        yield
+    finally:
+        frame.watch = before
+
+
+@contextmanager
 def detect_anomaly() -> Iterator[None]:
     """Inside, the first op whose value, gradient or tangent holds a NaN raises FloatingPointError and says where.
 
-    Slow: every array is looked at.
+    Slow: every array is looked at, and scans run as plain loops, whatever their ``compile`` says.
 
     >>> import tinygrad_rnn as tg
     >>> with detect_anomaly():
@@ -92,9 +107,5 @@ def detect_anomaly() -> Iterator[None]:
     Traceback (most recent call last):
     FloatingPointError: NaN from `tanh`, <doctest tinygrad_rnn.debug.detect_anomaly[1]>:2; one of its arguments ...
     """
-    frame = local.frame
-    before, frame.watch = frame.watch, _Anomaly()
-    try:
+    with watched(_Anomaly()):
         yield
-    finally:
-        frame.watch = before

@@ -1,20 +1,22 @@
-"""What Python knows while a program runs: the names of its local variables, and the values of its ops."""
+"""What is known while a program runs: the names of its local variables, and the values of its ops."""
 
 from __future__ import annotations
 
-import inspect
 import sys
 from types import FrameType
 from typing import Any
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.debug import watched
 
 # The local variables of these name nothing that a reader knows.
 SILENT = (tg.__name__ + ".", "numpy.", "zoo.topology.", "viz.record")
 
 
 class Listener:
-    """While entered, it asks every function that returns for its Tensors; an earlier profile hook goes on working.
+    """While entered, it watches every op, and asks every function that returns for its Tensors.
+
+    An earlier profile hook goes on working. Scans run as plain loops, so that their steps are heard too.
 
     `names` holds node → the name of a local variable (of the innermost function that had one; its arguments count
     last), `stats` node → mean, std, norm, min and max of the value, `constants` node → the arguments of its op.
@@ -52,42 +54,48 @@ class Listener:
 
     def __enter__(self) -> Listener:
         self.before = sys.getprofile()
+        self.watching = watched(self)
+        self.watching.__enter__()
         sys.setprofile(self._hear)
         return self
 
     def __exit__(self, *exc: Any) -> None:
         sys.setprofile(self.before)
+        self.watching.__exit__(*exc)
 
     def _hear(self, frame: FrameType, event: Any, result: Any) -> None:
         if self.before is not None:
             self.before(frame, event, result)
-        if event != "return":
+        code = frame.f_code
+        if event != "return" or code.co_filename.startswith(("<op ", __file__)):
             return
-        code = frame.f_code
-        if code.co_filename.startswith("<op "):
-            self._hear_op(frame, result)
-        elif not frame.f_globals.get("__name__", "").startswith(SILENT):
-            given = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-            for name, value in frame.f_locals.items():
-                if name != "self" and not name.startswith("_"):
-                    self._hear_variable(name, value, given=name in given)
+        if frame.f_globals.get("__name__", "").startswith(SILENT):
+            return
+        given = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        for name, value in frame.f_locals.items():
+            if name != "self" and not name.startswith("_"):
+                self._hear_variable(name, value, given=name in given)
 
-    def _hear_op(self, frame: FrameType, result: Any) -> None:
-        code = frame.f_code
-        values = [frame.f_locals[name] for name in code.co_varnames[: code.co_argcount]]
-        if code.co_flags & inspect.CO_VARARGS:
-            values += frame.f_locals[code.co_varnames[code.co_argcount + code.co_kwonlyargcount]]
-        outputs = result if isinstance(result, tuple) else (result,)
-        for output in outputs:
-            if type(output) is not tg.Tensor:
-                continue
-            if output.node is None:
+    def __call__(self, op: Any, arguments: tuple, parents: tuple, params: dict[str, Any], output: Any) -> None:
+        """An op was done: keep what it was given, and the statistics of what it gave."""
+        values = [v for a in arguments for v in (a if type(a) is tuple else (a,))]
+        for t in output if op.many else (output,):
+            if t.node is None:
                 source = next((v for v in values if hasattr(v, "dtype")), None)
-                self.origin[id(output.data)] = output.data, source
+                self.origin[id(t.data)] = t.data, source
                 continue
-            self.stats.setdefault(output.node, describe(output.data))
-            op_node = output.node.inputs[0] if isinstance(result, tuple) else output.node
-            self.constants[op_node] = values
+            self.stats.setdefault(t.node, describe(t.data))
+            self.constants[t.node.inputs[0] if op.many else t.node] = values
+
+    def looked(self, t: Any) -> None:
+        """A value was read, which changes no picture."""
+
+    def watch(self, callback: Any) -> Any:
+        """Messages are asked for when the program has run."""
+        return callback
+
+    def tangent(self, node: Any, t: Any) -> None:
+        """Forward mode draws nothing."""
 
     def _hear_variable(self, name: str, value: Any, *, given: bool) -> None:
         if type(value) is tg.Tensor:
@@ -95,7 +103,7 @@ class Listener:
                 self.arrays.setdefault(id(value.data), (value.data, name))
             else:
                 (self.arguments if given else self.variables).setdefault(value.node, name)
-        elif hasattr(value, "_fields"):
+        elif isinstance(value, tuple) and hasattr(value, "_fields"):
             for field, part in zip(value._fields, value):
                 self._hear_variable(field, part, given=True)
         elif hasattr(value, "dtype") and hasattr(value, "shape"):
