@@ -35,8 +35,8 @@ def scan(
     there, NaN included, changes nothing. ``reverse`` runs t = T−1 … 0; y_t stays at its t, and rows keep ``init``
     until their last valid step.
 
-    ``compile``: False is the plain loop, one node per op and step, that pictures are drawn from. Else the step is traced
-    and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the Numba
+    ``compile``: False is the plain loop, one node per op and step, that pictures are drawn from. Else the step is
+    traced and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the Numba
     project's LLVM binding that compiles) makes machine code of the loop, "numpy" needs no compiler, and "auto" takes
     the first of them that can run the step, or the plain loop. Where every op is watched (``detect_anomaly``, a trace
     to draw) it is the plain loop. A compiled step must be a map over the rows of the batch

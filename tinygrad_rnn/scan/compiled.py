@@ -25,7 +25,7 @@ from ..op import CUT
 from ..ops.shape import stack
 from ..tensor import Tensor, leaf, tensor
 from ..transforms import jvp
-from .explain import explain
+from .explain import described
 from .plan import EXECUTORS, plan_for
 from .rows import INVARIANT, batch_axes
 from .run import Call
@@ -44,9 +44,9 @@ class Compiled:
         self.invariants = graph.invariants()
         self.single = [v.kind in ("given",) for v in self.invariants]
 
-    def explain(self) -> str:
-        """What runs once, before, in and after the loop, what is left in the loop, and why anything fell back."""
-        return explain(self)
+    def explain(self, *, T: int = 100) -> str:
+        """What runs once, before, in and after a loop of T steps, what is left in it, and why anything fell back."""
+        return described(self, T=T)
 
 
 class Captured:

@@ -1,12 +1,246 @@
-"""What a compiled step does, in words."""
+"""What a compiled step does, in words: what runs where, in which order, and what it costs.
+
+The text is made from the plan alone: nothing in it is written for a cell.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from os.path import basename
+from textwrap import wrap
 from typing import Any
 
-__all__ = ["explain"]
+import numpy as np
+
+from .. import tree
+from ..tensor import Tensor, tensor
+from .eager import time_length
+from .names import Names
+from .run import Call
+from .trace import Refused, StepGraph, Value
+from .work import FREE, PHASES, SIDES, Piece, pieces
+
+__all__ = ["described", "explain"]
+
+WIDTH = 112
+ABOUT = {"llvm": "machine code made by LLVM", "numpy": "generated Python, one NumPy call for an op"}
+WHERE = {
+    "once": "once, on captured values alone",
+    "before": "before the loop, on all T·B = {all:,} rows",
+    "loop": "in the loop, at each of the {T:,} steps on {B:,} rows, in this order",
+    "after": "after the loop, on all T·B = {all:,} rows",
+    "sums": "weight gradients and other sums over all rows",
+}
 
 
-def explain(compiled: Any) -> str:
-    """What runs where, and why anything fell back."""
-    return "\n".join([f"executor: {compiled.plan.name}", *compiled.plan.lines(), *compiled.fallbacks])
+def explain(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    *,
+    length: int | None = None,
+    compile: str | bool = "auto",
+) -> str:
+    """In words, what ``scan`` with the same arguments runs: once, before, in and after its loop, and at what cost.
+
+    The step is traced and compiled, the sequence is not run. The text says which executor takes the step, and why
+    others, or all, do not; for each direction the products (M × K × N), the loop nests with the ops they compute and
+    what they store; and how many flops and bytes are left in the loop.
+
+    Raises what ``scan`` raises.
+
+    >>> import tinygrad_rnn as tg
+    >>> text = explain(lambda h, x: (tg.tanh(x + h), h), tg.zeros((3, 4)), tg.zeros((7, 3, 4)), compile="numpy")
+    >>> print(*text.splitlines()[:5], sep="\\n")
+    executor: numpy (generated Python, one NumPy call for an op, float32), T = 7, B = 3
+    <BLANKLINE>
+    forward
+      in the loop, at each of the 7 steps on 3 rows, in this order
+        a call each: add tanh                                                                              24 flop
+    >>> print(explain(lambda h, x: (x + h, h), tg.zeros((3, 4)), tg.zeros((7, 3, 4)), compile=False))
+    runs eagerly, one node for each op and step, as asked: compile=False
+    """
+    from .compiled import _check, compiled_for
+
+    if compile is False:
+        return "runs eagerly, one node for each op and step, as asked: compile=False"
+    T = time_length(xs, length)
+    leaves, structure = tree.flatten(init)
+    x_leaves, x_structure = tree.flatten(xs)
+    leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
+    x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
+    try:
+        _check(leaves, x_leaves, None)
+        compiled, _ = compiled_for(step, leaves, structure, x_leaves, x_structure, str(compile))
+    except Refused as why:
+        if compile != "auto" or why.final:
+            raise
+        return "\n".join(["runs eagerly, one node for each op and step, because", *_wrapped(str(why), 2)])
+    return described(compiled, T=T)
+
+
+def described(compiled: Any, *, T: int) -> str:
+    """A compiled step in words, with the figures for T steps."""
+    plan, graph = compiled.plan, compiled.plan.graph
+    B, names = graph.batch, Names(graph)
+    work = pieces(plan, names, T, B)
+    detail = f"{plan.graph.carry[0].dtype}"
+    if plan.name == "llvm":
+        detail += f", {plan.module.lanes.width} numbers a vector"
+    lines = [f"executor: {plan.name} ({ABOUT[plan.name]}, {detail}), T = {T:,}, B = {B:,}"]
+    for why in compiled.fallbacks:
+        lines += ["not taken:", *_wrapped(located(why, compiled.graph), 2)]
+    for side in SIDES:
+        if not any(work[side].values()):
+            continue
+        lines += ["", side]
+        for phase in PHASES:
+            if work[side][phase]:
+                lines.append("  " + WHERE[phase].format(T=T, B=B, all=T * B))
+                lines += [line for piece in work[side][phase] for line in _piece(piece)]
+        if side == "backward":
+            lines += _local_derivatives(plan, names)
+    lines += ["", *_memory(plan, names, T, B), "", *_totals(work, T)]
+    return "\n".join(lines)
+
+
+def located(why: str, graph: StepGraph) -> str:
+    """A reason with the user's line of the op that it names, if it does not say it."""
+    op = re.search(r"`(\w+)`", why)
+    if op is None or re.search(r":\d+\)", why):
+        return why
+    lines = [v.line for v in graph.values if v.name == op.group(1)]
+    if not lines:
+        return why
+    return f"{why} ({next(filter(None, lines), 'in the backward pass')})"
+
+
+def _piece(piece: Piece) -> list[str]:
+    if piece.kind in ("pack", "value"):
+        text = f"pack {piece.text} for the products" if piece.kind == "pack" else f"compute {piece.text}"
+        return _row(text, piece.size, "")
+    if piece.kind != "nest":
+        return _row(piece.text, piece.size, f"{_si(piece.flops)}flop")
+    first, *rest = _wrapped(f"{piece.text}: {' '.join(piece.ops) or 'copy'}", 4, 84)
+    lines = [*_row(first.strip(), "", f"{_si(piece.flops)}flop"), *[f"    {line}" for line in rest]]
+    for title, what in (("stores", piece.stores), ("adds up over the batch and time", piece.adds)):
+        if what:
+            lines += _wrapped(f"{title} {', '.join(what)}", 8)
+    if piece.lines:
+        lines += _wrapped(f"from {_source(piece.lines)}", 8)
+    return lines
+
+
+def _row(text: str, size: str, flops: str) -> list[str]:
+    line = f"    {text:<60} {size:>20}" if size else f"    {text:<81}"
+    return [f"{line} {flops:>14}".rstrip()]
+
+
+def _wrapped(text: str, indent: int, width: int = WIDTH) -> list[str]:
+    space = " " * indent
+    return wrap(text, width, initial_indent=space, subsequent_indent=space + "  ", break_long_words=False)
+
+
+def _source(lines: tuple[str, ...]) -> str:
+    files: dict[str, list[str]] = {}
+    for line in lines:
+        file, _, number = line.rpartition(":")
+        files.setdefault(basename(file), []).append(number)
+    return "; ".join(f"{file}:{', '.join(numbers)}" for file, numbers in files.items())
+
+
+def _si(n: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if n >= size:
+            return f"{n / size:,.1f} {unit}"
+    return f"{n:,.0f} "
+
+
+def local_derivatives(plan: Any) -> tuple[list[Value], list[Value]]:
+    """The ops of the way back that wait for no cotangent: all, and those whose results are stored for the loop."""
+    graph = plan.graph
+    moved = graph.depends_on([*graph.g_carry, *graph.g_ys])
+    local = [
+        v
+        for v in graph.values[graph.backward_from :]
+        if v.kind == "op" and v not in moved and isinstance(plan.labels[v], int) and v.name not in FREE
+    ]
+    if plan.name == "llvm":
+        d = plan.schedule.backward
+        return local, [v for v in local if d is not None and v in d.roots]
+    return local, [v for v in local if plan.homes[v] == (True, "before")]
+
+
+def _local_derivatives(plan: Any, names: Names) -> list[str]:
+    local, stored = local_derivatives(plan)
+    if not local:
+        return []
+    text = f"local derivatives: {len(local)} ops wait for no cotangent; "
+    if not stored:
+        text += "all are fused into the loop" if plan.name == "llvm" else "all are done in the loop"
+    elif plan.name == "numpy":
+        text += f"{len(stored)} of them are done before the loop for all rows at once"
+    else:
+        text += f"{len(local) - len(stored)} are fused into the loop, stored: {', '.join(map(names, stored))}"
+    return _wrapped(text, 2)
+
+
+def _memory(plan: Any, names: Names, T: int, B: int) -> list[str]:
+    """What the way back finds kept, and the memory of a run."""
+    lines = ["memory"]
+    if plan.name != "llvm":
+        sizes = {v: T * B * _entries(v, B) * v.dtype.itemsize for v in plan._kept if v.kind in ("op", "carry")}
+        lines += _wrapped(f"kept for the way back, {_bytes(sum(sizes.values()))}: {_listed(names, sizes)}", 2)
+        return lines
+    empty = np.empty((B, 0), plan.dtype)
+    call = Call([], [empty] * len(plan.graph.carry), [], total=T)
+    layout, buffers = plan.layout(call), plan.schedule.buffers
+    called = {place.buffer.name: v for v, place in reversed(list(plan.schedule.places.stored.items()))}
+    for v in plan.graph.carry:
+        called[plan.schedule.places.stored[v].buffer.name] = v
+    sizes = {
+        called[b.name]: rows * b.size * plan.dtype.itemsize
+        for b, rows in zip(buffers, layout.rows, strict=True)
+        if b.name in plan.read_back & plan.used["forward"] and b.kind in ("step", "carry")
+    }
+    inputs = [v for v in sizes if v.kind == "x"]
+    own = {v: n for v, n in sizes.items() if v not in inputs}
+    lines += _wrapped(f"kept for the way back, {_bytes(sum(own.values()))}: {_listed(names, own)}", 2)
+    if inputs:
+        lines += _wrapped(f"read again on the way back where the caller holds it: {_listed(names, {v: sizes[v] for v in inputs})}", 2)
+    outputs = sum(rows * size for _, (rows, size) in layout.outputs) * plan.dtype.itemsize
+    forward, back = (layout.blocks.get(side, ([], 0))[1] for side in SIDES)
+    lines.append(f"  forward works in {_bytes(forward)} and hands out {_bytes(outputs)}; backward adds {_bytes(back)} of its own")
+    return lines
+
+
+def _listed(names: Names, sizes: dict[Value, int]) -> str:
+    """Values by what they take, those of one size together."""
+    by_size: dict[int, list[str]] = {}
+    for v, n in sizes.items():
+        by_size.setdefault(n, []).append(names(v).removesuffix("ₜ₋₁"))
+    return "; ".join(f"{', '.join(which)} ({_bytes(n)}{' each' if len(which) > 1 else ''})" for n, which in by_size.items())
+
+
+def _entries(v: Value, B: int) -> int:
+    return int(np.prod(v.shape, dtype=int)) // B
+
+
+def _bytes(n: float) -> str:
+    return f"{_si(n)}B"
+
+
+def _totals(work: Any, T: int) -> list[str]:
+    """What is left in the loop."""
+    rows = [("work", *SIDES)]
+    loop = {side: sum(p.flops for p in work[side]["loop"]) for side in SIDES}
+    moved = {side: sum(p.bytes for p in work[side]["loop"]) for side in SIDES}
+    rest = {side: sum(p.flops for phase in PHASES if phase != "loop" for p in work[side][phase]) for side in SIDES}
+    rows.append(("  in the loop, a step", *[f"{_si(loop[s])}flop" for s in SIDES]))
+    rows.append(("  read and written in the loop, a step", *[_bytes(moved[s]) for s in SIDES]))
+    rows.append(("  in the loop, all steps", *[f"{_si(T * loop[s])}flop" for s in SIDES]))
+    rows.append(("  outside the loop", *[f"{_si(rest[s])}flop" for s in SIDES]))
+    shares = [T * loop[s] / max(1, T * loop[s] + rest[s]) for s in SIDES]
+    rows.append(("  share of flops left in the loop", *[f"{share:.0%}" for share in shares]))
+    return [f"{name:<42}{a:>14}{b:>14}" for name, a, b in rows]

@@ -506,7 +506,7 @@ class Nest:
                 self._memo(unit.value, unit.index)[unit.value, unit.index] = value
             if not unit.root.add and not unit.reduced:
                 place = unit.root.place
-                self.written[place.buffer.name, place.when, unit.target] = value
+                self.written[place.source, place.when, unit.target] = value
             results.append((unit, value))
         for unit, value in results:
             if unit in sums:
@@ -646,7 +646,7 @@ class Nest:
     def _load(self, place: Place, index: tuple) -> Any:
         lanes = self.lanes
         linear = place.linear(index)
-        if (found := self.written.get((place.buffer.name, place.when, linear))) is not None:
+        if (found := self.written.get((place.source, place.when, linear))) is not None:
             return found
         c = dict(linear.terms).get(self.inner, 0)
         if not c:

@@ -17,6 +17,7 @@ import numpy as np
 from ..rows import INVARIANT, TOTAL, Label
 from ..trace import Refused, StepGraph, Value
 from . import functions
+from .lifetimes import guests
 from .index import BATCH, VIEWS, Ix, NeedSplit, NeedStore, Place, Places, argument, concatenation, row_shape, through
 
 __all__ = ["Buffer", "Direction", "Product", "Root", "Schedule", "Unit"]
@@ -103,16 +104,25 @@ class Schedule:
         for v in (*graph.carry_out, *graph.ys, *graph.gradients.values()):
             self.users[v] = self.users.get(v, 0) + 1
         self._check()
-        keep: dict[Value, None] = {}
+        self.guests: dict[Value, tuple[Value, int]] = {}
+        self.keep: dict[Value, None] = {}
+        self._plan()
+        if lodgers := guests(self):
+            self.guests = lodgers
+            self._plan()
+
+    def _plan(self) -> None:
+        """Both directions; again whenever the way back turns out to want one more value of the step."""
         while True:
             try:
-                self.places = Places(labels)
+                self.places = Places(self.labels)
                 self.buffers: list[Buffer] = []
-                self.forward = Direction(self, backward=False, keep=keep)
-                self.backward = Direction(self, backward=True, keep={}) if graph.gradients else None
-                break
+                self.forward = Direction(self, backward=False, keep=self.keep)
+                self.backward = Direction(self, backward=True, keep={}) if self.graph.gradients else None
+                return
             except KeepForward as found:
-                keep[found.value] = None
+                self.keep[found.value] = None
+                self.guests = {}  # they were found without it
 
     def _check(self) -> None:
         kinds = {v.dtype for v in self.graph.values if v.dtype is not None and v.dtype.kind != "b"}
@@ -291,7 +301,12 @@ class Direction:
             return found
         if v not in self.mine:
             raise KeepForward(v)
-        place = self.s.places.put(v, self.s.buffer(kind, v))
+        if v in self.s.guests:
+            host, offset = self.s.guests[v]
+            place = self.s.places.put(v, self.s.places.stored[host].buffer)._replace(offset=offset)
+            self.s.places.stored[v] = place
+        else:
+            place = self.s.places.put(v, self.s.buffer(kind, v))
         phase = self.phase(v)
         if kind == "step" and v not in self.waiting and self._wanted_before(v):
             phase = BEFORE
