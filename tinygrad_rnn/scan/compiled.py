@@ -23,11 +23,11 @@ from ..node import local, recording
 from ..nn.module import Module
 from ..op import CUT
 from ..ops.shape import stack
-from ..tensor import Tensor, leaf, tensor
+from ..tensor import Tensor, tensor
 from ..transforms import jvp
 from .explain import described
-from .plan import EXECUTORS, plan_for
-from .rows import INVARIANT, batch_axes
+from .plan import plan_for
+from .rows import INVARIANT, Label, batch_axes, params_at, shape_at
 from .run import Call
 from .trace import Refused, StepGraph, Value, simplified, trace
 
@@ -37,12 +37,10 @@ __all__ = ["Compiled", "compiled_for", "run_compiled"]
 class Compiled:
     """A step as a graph, where its batch axis is, the executor's plan, and the captured Tensors it reads."""
 
-    def __init__(self, graph: StepGraph, executor: str) -> None:
-        self.graph = graph
-        self.labels = batch_axes(graph)
+    def __init__(self, graph: StepGraph, labels: dict[Value, Label], executor: str) -> None:
+        self.graph, self.labels = graph, labels
         self.plan, self.fallbacks = plan_for(graph, self.labels, executor)
         self.invariants = graph.invariants()
-        self.single = [v.kind in ("given",) for v in self.invariants]
 
     def explain(self, *, T: int = 100) -> str:
         """What runs once, before, in and after a loop of T steps, what is left in it, and why anything fell back."""
@@ -85,14 +83,14 @@ class Captured:
         return [env[v] for v in self.invariants]
 
 
-def applied(v: Value, env: dict[Value, Any]) -> Any:
-    """An op of the graph, done on Tensors."""
+def applied(v: Value, env: dict[Value, Any], label: Label = INVARIANT, batch: int = 0) -> Any:
+    """An op of the graph, done on Tensors, for any batch size."""
     if v.kind in ("number", "fill"):
         return v.array
     if v.kind == "pick":
         return env[v.args[0]][v.index]
     assert v.op is not None
-    return v.op.function(*[env[a] if a in env else a.array for a in v.args], **v.params)
+    return v.op.function(*[env[a] if a in env else a.array for a in v.args], **params_at(v, label, batch))
 
 
 class Run:
@@ -126,10 +124,13 @@ class Run:
         call, self.call = self.call, None  # its buffers are written over on the way back
         graph = self.compiled.graph
         n = len(graph.carry)
-        full = [_zeros(v, call) if c is None else c for c, v in zip(g, (*graph.carry_out, *graph.ys), strict=True)]
+        full = [
+            np.zeros_like(like) if c is None else c
+            for c, like in zip(g, (*call.carry, *[None] * len(graph.ys)), strict=True)
+        ]
         for i, v in enumerate(graph.ys, n):
             if g[i] is None:
-                full[i] = np.zeros((call.T, *v.shape), v.dtype)
+                full[i] = np.zeros((call.T, *shape_at(v.shape, self.compiled.labels[v], call.B)), v.dtype)
             elif call.valid is not None:
                 full[i] = np.where(_mask(call.valid, full[i]), full[i], full[i].dtype.type(0))
         found = self.compiled.plan.backward(call, full[:n], full[n:])
@@ -149,7 +150,7 @@ class Run:
             env.update(zip(graph.carry, carry, strict=True))
             env.update((v, x[t]) for v, x in zip(graph.xs, series, strict=True))
             for v in own:
-                env[v] = applied(v, env)
+                env[v] = applied(v, env, self.compiled.labels[v], call.B)
             new = [_value(env, v) for v in graph.carry_out]
             y = [_value(env, v) for v in graph.ys]
             if call.valid is not None:
@@ -173,10 +174,6 @@ def _value(env: dict[Value, Any], v: Value) -> Any:
 
 def _mask(valid: np.ndarray, like: Any) -> np.ndarray:
     return valid.reshape(valid.shape + (1,) * (like.ndim - valid.ndim))
-
-
-def _zeros(v: Value, call: Call) -> np.ndarray:
-    return np.zeros(v.shape, v.dtype)
 
 
 def _pullback(g: Sequence[Any], arrays: Sequence[Any], run: Run) -> list[Any]:
@@ -288,10 +285,11 @@ def compiled_for(
                 f"scan: the step makes a carry of {new.shape} {new.dtype} from one of {old.shape} {old.dtype}; "
                 "a loop carries what it was given"
             )
-    signature = (executor, *_signature(graph))
+    labels = batch_axes(graph)
+    signature = (executor, *_signature(graph, labels))
     compiled = _plans.get(signature)
     if compiled is None:
-        compiled = _plans[signature] = Compiled(graph, executor)
+        compiled = _plans[signature] = Compiled(graph, labels, executor)
     captured = Captured(graph, graph.invariants(), known)
     values = captured.values()
     if contents is not None and not any(t.node is not None and not t.is_leaf for t in captured.sources.values()):
@@ -302,8 +300,11 @@ def compiled_for(
     return compiled, values
 
 
-def _signature(graph: StepGraph) -> tuple[Any, ...]:
-    """All that a plan depends on: the ops, how they are linked, shapes, dtypes and numbers; not where values live."""
+def _signature(graph: StepGraph, labels: dict[Value, Label]) -> tuple[Any, ...]:
+    """All that a plan depends on: the ops, how they are linked, shapes of rows, dtypes and numbers.
+
+    Not the batch size, nor where values live.
+    """
     place = {v: i for i, v in enumerate(graph.values)}
 
     def of(a: Value) -> Any:
@@ -312,13 +313,20 @@ def _signature(graph: StepGraph) -> tuple[Any, ...]:
         return place[a]
 
     rows = [
-        (v.kind, v.name, v.index, tuple(map(of, v.args)), tuple(v.params.items()), v.shape, str(v.dtype),
-         v.array.tobytes() if v.kind == "fill" else None)
+        (v.kind, v.name, v.index, tuple(map(of, v.args)), 
+         tuple(params_at(v, labels.get(v, INVARIANT), -1).items()), _shape(v, labels), str(v.dtype),
+         labels.get(v), v.array.reshape(-1)[0].item() if v.kind == "fill" else None)
         for v in graph.values
     ]  # fmt: skip
     results = [*map(of, graph.carry_out), *map(of, graph.ys)]
     gradients = [(of(v), of(g)) for v, g in graph.gradients.items()]
     return (*rows, *results, *gradients, len(graph.carry), len(graph.ys), graph.backward_from)
+
+
+def _shape(v: Value, labels: dict[Value, Label]) -> Any:
+    if v.kind == "fill":
+        return len(v.shape)
+    return shape_at(v.shape, labels.get(v, INVARIANT), -1) if not v.many else None
 
 
 def threads_for(threads: int | None) -> int:
@@ -372,5 +380,3 @@ def _check(leaves: list[Tensor], x_leaves: list[Tensor], watch: Any) -> None:
             f"scan: carries {[t.shape for t in leaves]} and inputs {[t.shape for t in x_leaves]} share no batch axis"
         )
 
-
-_ = (leaf, INVARIANT, EXECUTORS)

@@ -6,7 +6,9 @@ The text is made from the plan alone: nothing in it is written for a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from math import prod
 from os.path import basename
 from textwrap import wrap
 from typing import Any
@@ -19,11 +21,12 @@ from .eager import time_length
 from .names import Names
 from .run import Call
 from .trace import Refused, StepGraph, Value
-from .work import FREE, PHASES, SIDES, Piece, pieces
+from .work import COPIES, FREE, PHASES, SIDES, Piece, pieces
 
 __all__ = ["described", "explain"]
 
 WIDTH = 112
+VIEWED = FREE - COPIES
 ABOUT = {"llvm": "machine code made by LLVM", "numpy": "generated Python, one NumPy call for an op"}
 WHERE = {
     "once": "once, on captured values alone",
@@ -61,8 +64,11 @@ def explain(
     >>> print(explain(lambda h, x: (x + h, h), tg.zeros((3, 4)), tg.zeros((7, 3, 4)), compile=False))
     runs eagerly, one node for each op and step, as asked: compile=False
     """
+    from . import COMPILE
     from .compiled import _check, compiled_for
 
+    if compile not in COMPILE:
+        raise ValueError(f"explain: compile={compile!r} is not one of {COMPILE}")
     if compile is False:
         return "runs eagerly, one node for each op and step, as asked: compile=False"
     T = time_length(xs, length)
@@ -126,7 +132,7 @@ def _piece(piece: Piece) -> list[str]:
     lines = [*_row(first.strip(), "", f"{_si(piece.flops)}flop"), *[f"    {line}" for line in rest]]
     for title, what in (("stores", piece.stores), ("adds up over the batch and time", piece.adds)):
         if what:
-            lines += _wrapped(f"{title} {', '.join(what)}", 8)
+            lines += _wrapped(f"{title} {counted(what)}", 8)
     if piece.lines:
         lines += _wrapped(f"from {_source(piece.lines)}", 8)
     return lines
@@ -180,51 +186,73 @@ def _local_derivatives(plan: Any, names: Names) -> list[str]:
     if not stored:
         text += "all are fused into the loop" if plan.name == "llvm" else "all are done in the loop"
     elif plan.name == "numpy":
-        text += f"{len(stored)} of them are done before the loop for all rows at once"
+        text += f"{len(stored)} of them are done before the loop, for all rows at once"
     else:
-        text += f"{len(local) - len(stored)} are fused into the loop, stored: {', '.join(map(names, stored))}"
+        text += f"{len(local) - len(stored)} are fused into the loop, stored are {counted(map(names, stored))}"
     return _wrapped(text, 2)
 
 
 def _memory(plan: Any, names: Names, T: int, B: int) -> list[str]:
     """What the way back finds kept, and the memory of a run."""
-    lines = ["memory"]
-    if plan.name != "llvm":
-        sizes = {v: T * B * _entries(v, B) * v.dtype.itemsize for v in plan._kept if v.kind in ("op", "carry")}
-        lines += _wrapped(f"kept for the way back, {_bytes(sum(sizes.values()))}: {_listed(names, sizes)}", 2)
-        return lines
-    empty = np.empty((B, 0), plan.dtype)
-    call = Call([], [empty] * len(plan.graph.carry), [], total=T)
-    layout, buffers = plan.layout(call), plan.schedule.buffers
-    called = {place.buffer.name: v for v, place in reversed(list(plan.schedule.places.stored.items()))}
-    for v in plan.graph.carry:
-        called[plan.schedule.places.stored[v].buffer.name] = v
-    sizes = {
-        called[b.name]: rows * b.size * plan.dtype.itemsize
-        for b, rows in zip(buffers, layout.rows, strict=True)
-        if b.name in plan.read_back & plan.used["forward"] and b.kind in ("step", "carry")
-    }
-    inputs = [v for v in sizes if v.kind == "x"]
-    own = {v: n for v, n in sizes.items() if v not in inputs}
-    lines += _wrapped(f"kept for the way back, {_bytes(sum(own.values()))}: {_listed(names, own)}", 2)
-    if inputs:
-        lines += _wrapped(f"read again on the way back where the caller holds it: {_listed(names, {v: sizes[v] for v in inputs})}", 2)
-    outputs = sum(rows * size for _, (rows, size) in layout.outputs) * plan.dtype.itemsize
-    forward, back = (layout.blocks.get(side, ([], 0))[1] for side in SIDES)
-    lines.append(f"  forward works in {_bytes(forward)} and hands out {_bytes(outputs)}; backward adds {_bytes(back)} of its own")
+    kept = (_kept_in_buffers if plan.name == "llvm" else _kept_in_arrays)(plan, names, T, B)
+    by_size: dict[int, list[str]] = {}
+    for name, n in kept:
+        by_size.setdefault(n, []).append(name)
+    shown = [f"{counted(which)} ({_bytes(n)}{' each' if len(which) > 1 else ''})" for n, which in by_size.items()]
+    lines = ["memory", *_wrapped(f"kept for the way back, {_bytes(sum(n for _, n in kept))}: {'; '.join(shown)}", 2)]
+    if plan.name == "llvm":
+        layout = _layout(plan, T, B)
+        outputs = sum(rows * size for _, (rows, size) in layout.outputs) * plan.dtype.itemsize
+        forward, back = (_bytes(layout.blocks.get(side, ([], 0))[1]) for side in SIDES)
+        lines.append(f"  forward works in {forward} and hands out {_bytes(outputs)}; backward adds {back} of its own")
     return lines
 
 
-def _listed(names: Names, sizes: dict[Value, int]) -> str:
-    """Values by what they take, those of one size together."""
-    by_size: dict[int, list[str]] = {}
-    for v, n in sizes.items():
-        by_size.setdefault(n, []).append(names(v).removesuffix("ₜ₋₁"))
-    return "; ".join(f"{', '.join(which)} ({_bytes(n)}{' each' if len(which) > 1 else ''})" for n, which in by_size.items())
+def _layout(plan: Any, T: int, B: int) -> Any:
+    empty = np.empty((B, 0), plan.dtype)
+    return plan.layout(Call([], [empty] * len(plan.graph.carry), [], total=T))
 
 
-def _entries(v: Value, B: int) -> int:
-    return int(np.prod(v.shape, dtype=int)) // B
+def _kept_in_buffers(plan: Any, names: Names, T: int, B: int) -> list[tuple[str, int]]:
+    """The series that the way back reads, by what lies in them at the end, and their bytes."""
+    schedule = plan.schedule
+    d = schedule.forward
+    content: dict[str, list[Value]] = {}
+    hosts = [(v, p.place) for v, p in d.products.items()]
+    for v, place in [*hosts, *[(v, root.place) for v, root in d.roots.items()]]:
+        content.setdefault(place.buffer.name, []).append(v)
+    for v, state in zip(plan.graph.carry, names.states, strict=True):
+        names.known.setdefault(v, state)
+        content[schedule.places.stored[v].buffer.name] = [v]
+    found = []
+    for b, rows in zip(schedule.buffers, _layout(plan, T, B).rows, strict=True):
+        if b.name in plan.read_back & plan.used["forward"] and b.kind in ("step", "carry") and b.name in content:
+            first, *later = content[b.name]  # what lies where something else lay that is needed no more
+            name = f"{counted(map(names, later))} in place of {names(first)}" if later else names(first)
+            found.append((name.removesuffix("ₜ₋₁"), rows * b.size * plan.dtype.itemsize))
+    return found
+
+
+def _kept_in_arrays(plan: Any, names: Names, T: int, B: int) -> list[tuple[str, int]]:
+    """The arrays that the way back reads and their bytes; a view is kept by what it is a view of."""
+    graph = plan.graph
+    carried = dict(zip(graph.carry_out, graph.carry, strict=True))
+    arrays: dict[Value, None] = {}
+    for v in plan._kept:
+        while (v.kind == "pick" or v.name in VIEWED) and plan.homes[v] != (False, "loop"):
+            v = v.args[0]
+        arrays[carried.get(v, v)] = None
+    return [
+        (names(v).removesuffix("ₜ₋₁"), (T + (v.kind == "carry")) * prod(v.shape) * v.dtype.itemsize)  # type: ignore[union-attr]
+        for v in arrays
+        if v.kind != "x"
+    ]
+
+
+def counted(names: Iterable[str]) -> str:
+    """Names, each once, with how often they are there."""
+    number = Counter(names)
+    return ", ".join(name if n == 1 else f"{name} ×{n}" for name, n in number.items())
 
 
 def _bytes(n: float) -> str:

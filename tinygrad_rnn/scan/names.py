@@ -68,7 +68,7 @@ class Names:
         if v.kind == "fill":
             return f"{v.array.reshape(-1)[0].item():.4g}"
         if v.kind == "pick":
-            return f"{self._short(v.args[0])}[{v.index}]"
+            return f"{v.args[0].name}[{v.index}]"
         return "…"
 
     def _inputs(self) -> None:
@@ -105,8 +105,9 @@ class Names:
             targets, op = assigned(line)
             if v.name != op:
                 continue
-            if len(targets) == 1:
-                self.known.setdefault(v, targets[0])
+            if v.op is not None and not v.op.many:
+                if len(targets) == 1:
+                    self.known.setdefault(v, targets[0])
                 continue
             for pick in self.users.get(v, []):
                 if pick.kind == "pick" and pick.index < len(targets):
@@ -143,16 +144,13 @@ class Names:
 
     def _sum(self, v: Value) -> Value:
         """The sum that a product goes into, if it goes nowhere else: its cotangent is the same."""
+        own = set(self.graph.values[: self.graph.backward_from])
         while v not in self.known:
-            users = [u for u in self.users.get(v, []) if u in self.own]
+            users = [u for u in self.users.get(v, []) if u in own]
             if len(users) != 1 or users[0].name != "add" or users[0].shape != v.shape:
                 return v
             v = users[0]
         return v
-
-    @property
-    def own(self) -> set[Value]:
-        return set(self.graph.values[: self.graph.backward_from])
 
     def _whole(self, v: Value) -> str:
         name = self(v)
@@ -193,12 +191,14 @@ def assigned(line: str) -> tuple[list[str], str]:
     if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
         return [], ""
     target, value = statement.targets[0], statement.value
-    names = target.elts if isinstance(target, ast.Tuple) else [target]
-    if not all(isinstance(n, ast.Name) for n in names):
-        return [], ""
+    names = []
+    for part in target.elts if isinstance(target, ast.Tuple) else [target]:
+        if not isinstance(part, ast.Name):
+            break  # what follows a starred part is at no fixed place
+        names.append(part.id)
     op = ""
     if isinstance(value, ast.BinOp):
         op = OPERATORS.get(type(value.op), "")
     elif isinstance(value, ast.Call):
         op = getattr(value.func, "attr", None) or getattr(value.func, "id", "")
-    return [n.id for n in names if isinstance(n, ast.Name)], op
+    return names, op

@@ -15,7 +15,7 @@ from typing import Any
 
 from .trace import Refused, StepGraph, Value
 
-__all__ = ["INVARIANT", "TOTAL", "Label", "batch_axes"]
+__all__ = ["INVARIANT", "SHAPED", "TOTAL", "Label", "batch_axes", "params_at", "shape_at"]
 
 Label = int | str
 INVARIANT, TOTAL = "invariant", "total"
@@ -23,6 +23,21 @@ BROADCASTING = {
     "where", "abs", "maximum", "minimum", "clip", "real", "imag", "conj", "angle", "alias", "astype", "tap", "transfer",
 }  # fmt: skip
 LINEAR_IN_ALL = {"add", "sub", "neg", "alias", "astype", "real", "conj", "concatenate", "stack"}
+
+
+SHAPED = {"reshape", "spread", "broadcast_to", "scatter"}  # ops with a parameter that says the batch size
+
+
+def shape_at(shape: tuple[int, ...], label: Label, batch: Any) -> tuple[Any, ...]:
+    """A shape of the trace for another batch size."""
+    return (*shape[:label], batch, *shape[label + 1 :]) if isinstance(label, int) else shape
+
+
+def params_at(v: Value, label: Label, batch: Any) -> dict[str, Any]:
+    """The parameters of an op for another batch size."""
+    if v.op is None or v.op.name not in SHAPED or not isinstance(label, int):
+        return v.params
+    return {**v.params, "shape": shape_at(v.shape, label, batch)}
 
 
 class _Mixed(Exception):

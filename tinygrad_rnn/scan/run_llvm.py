@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .native import machine
-from .rows import TOTAL, Label, batch_axes
+from .rows import TOTAL, Label, batch_axes, shape_at
 from .run import Call
 from .trace import Refused, StepGraph, Value
 
@@ -250,6 +250,9 @@ class _Run:
         self.invariants: dict[Value, Any] = dict(zip(plan.given, call.given, strict=True))
         self.wanted: set[str] = set()
 
+    def _shape(self, v: Value) -> tuple[int, ...]:
+        return shape_at(v.shape, self.plan.labels[v], self.call.B)
+
     def _give(self, slot: int, array: np.ndarray) -> None:
         """An array to read, or to write, at a pointer's place."""
         if array.dtype is not self.plan.dtype or not array.flags.c_contiguous:
@@ -325,7 +328,7 @@ class _Run:
         self._stages("forward")
         ys = []
         for (slot, start, stop), v in zip(layout.ys, plan.graph.ys, strict=True):
-            ys.append(outputs[slot][start:stop].reshape(call.T, *v.shape))
+            ys.append(outputs[slot][start:stop].reshape(call.T, *self._shape(v)))
         return last, ys
 
     def _fixed(self, i: int) -> np.ndarray:
@@ -346,13 +349,13 @@ class _Run:
             if enter is not None:
                 self._give(enter, g)
             if leave is not None:
-                results[v] = self._empty(leave, v.shape)
+                results[v] = self._empty(leave, g.shape)
         for v, slot in plan.g_x_slots:
-            results[v] = self._empty(slot, (call.T, *v.shape))
+            results[v] = self._empty(slot, call.xs[v.index].shape)
             if call.needs[v.index]:
                 self.wanted.add(f"gx{v.index}")
         for v, slot in plan.g_row_slots:
-            results[v] = self._empty(slot, v.shape)
+            results[v] = self._empty(slot, self._shape(v))
         made: dict[Value, np.ndarray] = {}
         for v, position, gradient, leaves in plan.g_given:
             if call.needs[position]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import INVARIANT, TOTAL, Label
+from .rows import INVARIANT, SHAPED, TOTAL, Label
 from .run import Call
 from .trace import Refused, StepGraph, Value
 
@@ -26,7 +26,6 @@ UFUNCS = {
     "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "maximum": np.maximum, "minimum": np.minimum, "matmul": np.matmul,
     "sin": np.sin, "cos": np.cos, "log1p": np.log1p, "expm1": np.expm1,
 }  # fmt: skip
-SHAPED = {"reshape", "spread", "broadcast_to", "scatter"}  # ops whose parameter says the batch size
 BEFORE, LOOP, AFTER, ONCE = "before", "loop", "after", "once"
 
 
@@ -133,7 +132,7 @@ class _Writer:
         if home == ONCE and v.kind != "fill":
             return self._make(v, ONCE) if part == ONCE else self.get(v, ONCE)
         if v.kind == "fill":
-            return f"fill({v.array.reshape(-1)[0].item()!r}, {v.array.shape}, {self._fill_axis(v)}, rows, dtype)"
+            return f"fill({v.array.reshape(-1)[0].item()!r}, {v.array.shape}, {self._fill_axis(v)}, {'B' if part == LOOP else 'rows'}, dtype)"
         if backward != self.backward:  # the way back reads what the forward pass kept
             self.wanted[v] = None
             return f"kept[{self.place[v]}][t]" if part == LOOP else f"merged(kept[{self.place[v]}])"
@@ -212,10 +211,10 @@ class _Writer:
     def _params(self, v: Value, part: str) -> list[str]:
         found = []
         for key, value in v.params.items():
-            if v.name in SHAPED and key == "shape" and isinstance(self.labels[v], int) and part != LOOP:
+            if v.name in SHAPED and key == "shape" and isinstance(self.labels[v], int):
                 at = self.labels[v]
                 sizes = [str(n) for n in v.shape]
-                sizes[at] = "rows"  # type: ignore[index]
+                sizes[at] = "B" if part == LOOP else "rows"  # type: ignore[index]
                 found.append(f"shape=({', '.join(sizes)},)")
                 continue
             name = f"p{self.place[v]}_{key}"

@@ -63,6 +63,11 @@ class Value:
     def name(self) -> str:
         return self.op.name if self.op is not None else self.kind
 
+    @property
+    def many(self) -> bool:
+        """Whether it is a tuple, of which only picks are used."""
+        return self.op is not None and self.op.many
+
     def __repr__(self) -> str:
         return f"<{self.name} {self.shape} {self.dtype}>"
 

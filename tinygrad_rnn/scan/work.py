@@ -14,13 +14,14 @@ from .names import Names
 from .rows import INVARIANT, TOTAL
 from .trace import Value
 
-__all__ = ["FREE", "PHASES", "SIDES", "Piece", "pieces"]
+__all__ = ["COPIES", "FREE", "PHASES", "SIDES", "Piece", "pieces"]
 
 SIDES = ("forward", "backward")
 PHASES = ("once", "before", "loop", "after", "sums")
+COPIES = {"concatenate", "stack", "astype"}
 FREE = {
     "alias", "tap", "real", "split", "unstack", "getitem", "reshape", "spread", "broadcast_to", "swapaxes",
-    "transpose", "concatenate", "stack", "astype",
+    "transpose", *COPIES,
 }  # fmt: skip  # views and copies: no flops
 
 Work = dict[str, dict[str, list["Piece"]]]
@@ -87,7 +88,8 @@ def _native(plan: Any, names: Names, T: int, B: int) -> Work:
             for level, groups in d.groups[phase].items():
                 leveled += [(level, 1, _nest(plan.graph, names, units, rows, item)) for units in groups]
             by_phase[phase] += [piece for *_, piece in sorted(leveled, key=lambda each: each[:2])]
-        by_phase["sums"] += [_sum(names, v, how, T * B, B, item) for v, (how, _) in d.totals.items() if how != "rows"]
+        sums = sorted(d.totals.items(), key=lambda total: total[1][0] == "op")  # what is made of others after them
+        by_phase["sums"] += [_sum(names, v, how, T * B, B, item) for v, (how, _) in sums if how != "rows"]
     return found
 
 
@@ -122,20 +124,16 @@ def _nest(graph: Any, names: Names, units: list[Any], rows: int, item: int) -> P
     flops = sum(turns(index) for _, index in computed)
     reads: dict[Any, int] = {}
     written: set[Any] = set()
-    stores: dict[str, None] = {}
-    adds: dict[str, None] = {}
+    stores: dict[Value, str] = {}  # once each, though there are units for its pieces
+    adds: dict[Value, str] = {}
     for unit in units:
         for place, linear in unit.reads:
             key = (place.buffer.name, place.when, linear)
             if key not in written:
                 reads[key] = prod([sizes[n] for n, _ in linear.terms]) * (1 if place.buffer.kind == "given" else rows)
         written.add((unit.root.place.buffer.name, unit.root.place.when, unit.target))
-        name = names(unit.root.value)
-        if unit.root.add:
-            adds[name] = None
-            flops += whole
-        else:
-            stores[name] = None
+        (adds if unit.root.add else stores)[unit.root.value] = names(unit.root.value)
+        flops += whole if unit.root.add else 0
         if unit.reduced:
             ops.append((at[unit.value], unit.value.name))
             flops += whole * len(unit.operands)  # a product of two is also multiplied
@@ -144,28 +142,28 @@ def _nest(graph: Any, names: Names, units: list[Any], rows: int, item: int) -> P
     )
     return Piece(
         "nest",
-        f"each of {shape_of(*sizes.values()) or '1'}",
+        f"each of {shape_of(*sizes.values())}" if sizes else "a row",
         flops=flops * rows,
         bytes=(sum(reads.values()) + stored * rows) * item,
         ops=tuple(name for _, name in sorted(ops)),
-        stores=tuple(stores),
-        adds=tuple(adds),
+        stores=tuple(stores.values()),
+        adds=tuple(adds.values()),
         lines=source_lines([v for v, _ in computed]),
     )  # fmt: skip
 
 
 def _sum(names: Names, v: Value, how: str, rows: int, B: int, item: int) -> Piece:
     """A sum over the batch and time."""
-    name = names.known.get(v, "…")
+    title = f"{names.known[v]} = " if v in names.known else ""
     if how == "outer":
         turned, g = v.args
         (M, N), a = v.shape, turned.args[0]
         moved = rows * (M + N) + M * N
-        return Piece("product", f"{name} = {names(a)}ᵀ @ {names(g)}", shape_of(M, rows, N), 2 * rows * M * N, moved * item)
+        return Piece("product", f"{title}{names(a)}ᵀ @ {names(g)}", shape_of(M, rows, N), 2 * rows * M * N, moved * item)
     if how == "sum":
         n, groups = prod(v.shape), -(-B // 8)
-        return Piece("sum", f"{name} = Σ {names(v.args[0])}, of what was added up in the loop", "", n * groups, n * (groups + 1) * item)
-    return Piece("value", f"{name} = {v.name} of such sums", shape_of(*v.shape), prod(v.shape))
+        return Piece("sum", f"{title}Σ {names(v.args[0])}, of what was added up in the loop", "", n * groups, n * (groups + 1) * item)
+    return Piece("sum", f"{title}{v.name} of such sums", "", 0 if v.name in FREE else prod(v.shape))
 
 
 # NumPy
@@ -175,7 +173,7 @@ def _numpy(plan: Any, names: Names, T: int, B: int) -> Work:
     found: Work = {side: {phase: [] for phase in PHASES} for side in SIDES}
     graph, labels = plan.graph, plan.labels
     for v in graph.values:
-        if v.kind != "op" or v.name in FREE - {"concatenate", "stack"}:
+        if v.kind != "op" or v.name in FREE - COPIES:
             continue
         backward, home = plan.homes[v]
         side = "backward" if backward else "forward"
@@ -213,9 +211,14 @@ def _call(names: Names, v: Value, labels: dict[Value, Any], batch: int, rows: in
     if v.name == "matmul":
         a, b = v.args
         K = rows if labels[v] == TOTAL else a.shape[-1]
-        flops = 2 * entries(v) * K
-        M = flops // (2 * K * v.shape[-1])
-        return Piece("product", f"{title}{names(a)} @ {names(b)}", shape_of(M, K, v.shape[-1]), flops, moved, lines=source_lines([v]))
+        M = v.shape[-2]
+        stacked = entries(v) // (M * v.shape[-1])
+        size = f"{stacked:,} of {shape_of(M, K, v.shape[-1])}"
+        if len(v.shape) == 2:
+            M, stacked = M * stacked, 1
+            size = shape_of(M, K, v.shape[-1])
+        flops = 2 * stacked * M * K * v.shape[-1]
+        return Piece("product", f"{title}{names(a)} @ {names(b)}", size, flops, moved, lines=source_lines([v]))
     if labels[v] == TOTAL:
         return Piece("sum", f"{title}Σ {names(v.args[0])}", "", max(map(entries, v.args)), moved)
     flops = 0 if v.name in FREE else max([entries(v), *map(entries, v.args)])
