@@ -26,7 +26,7 @@ from .ops.loss import *
 from .ops.reduce import *
 from .ops.shape import *
 from .ops.special import *
-from .scan import scan
+from .scan import explain, scan
 from .tensor import Tensor, from_dlpack, ones, tensor, zeros
 from .testing import gradcheck
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

@@ -39,6 +39,8 @@ def _has_nan(array: Any) -> bool:
 class _Anomaly:
     """Called after every op; remembers where each node was made, for the way back."""
 
+    blind = False
+
     def __init__(self) -> None:
         self.lines: dict[int, str] = {}
 

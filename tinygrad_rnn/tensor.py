@@ -155,6 +155,8 @@ class Tensor:
         return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
+        if (watch := local.frame.watch) is not None and watch.blind:  # in a trace, which stands for all numbers
+            return f"tensor(<traced> {self.shape}, dtype={self.dtype})"
         values = np.array2string(self.numpy(), prefix="tensor(", separator=", ", threshold=64, precision=4)
         facts = [f"dtype={self.dtype}"] * (self.dtype != np.float32)
         facts += [f"device={self.device!r}"] * (self.device != "cpu")

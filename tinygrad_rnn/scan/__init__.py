@@ -10,9 +10,10 @@ from ..node import local
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from .eager import masked, run_eager, time_length
+from .explain import explain
 from .trace import Refused
 
-__all__ = ["scan"]
+__all__ = ["explain", "scan"]
 
 COMPILE = ("auto", "llvm", "numba", "numpy", False)
 

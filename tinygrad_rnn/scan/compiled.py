@@ -259,7 +259,7 @@ def _unchanged(checks: list[tuple[Any, tuple]]) -> bool:
 
 
 def compiled_for(
-    step: Callable, leaves: list[Tensor], structure: Any, x_leaves: list[Tensor], x_structure: Any, executor: str
+    step: Callable, leaves: list[Tensor], structure: Any, x_leaves: list[Tensor], x_structure: Any, executor: str, at: int = 0
 ) -> tuple[Compiled, list[Tensor]]:
     """The compiled step and its invariants, found again or made now. Raises Refused."""
     owner = getattr(step, "__self__", None)
@@ -276,9 +276,9 @@ def compiled_for(
         contents = _contents(owner)
         if contents is not None:
             known = contents[1]
-    x = tree.unflatten(x_structure, [Tensor.of(t.data[0], None) for t in x_leaves])
+    x = tree.unflatten(x_structure, [Tensor.of(t.data[at], None) for t in x_leaves])
     carry = tree.unflatten(structure, leaves)
-    graph = simplified(trace(step, carry, x))
+    graph = simplified(trace(step, carry, x, at=at))
     for new, old in zip(graph.carry_out, leaves, strict=True):
         if new.kind != "number" and (new.shape, new.dtype) != (old.shape, old.dtype):
             raise Refused(
@@ -352,8 +352,8 @@ def run_compiled(
     leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
     x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
     frame = local.frame
-    _check(leaves, x_leaves, frame.watch)
-    compiled, invariants = compiled_for(step, leaves, structure, x_leaves, x_structure, executor)
+    _check(leaves, x_leaves)
+    compiled, invariants = compiled_for(step, leaves, structure, x_leaves, x_structure, executor, total - 1 if reverse else 0)
     inputs = [*x_leaves, *leaves, *invariants]
     needs = [t.node is not None and t.node.op is not CUT for t in inputs]
     options = {
@@ -366,10 +366,8 @@ def run_compiled(
     return tree.unflatten(carry_structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])
 
 
-def _check(leaves: list[Tensor], x_leaves: list[Tensor], watch: Any) -> None:
+def _check(leaves: list[Tensor], x_leaves: list[Tensor]) -> None:
     """Raises Refused for what no executor runs."""
-    if watch is not None:
-        raise Refused("scan: every op is being watched (anomaly detection, or a trace), which a compiled loop cannot show")
     if not leaves:
         raise Refused("scan: there is no carry")
     if any(type(t.data) is not np.ndarray for t in (*leaves, *x_leaves)):

@@ -26,6 +26,7 @@ from .work import COPIES, FREE, PHASES, SIDES, Piece, pieces
 __all__ = ["described", "explain"]
 
 WIDTH = 112
+TIED = "\u00a0"  # a space within a name, where no line is broken
 VIEWED = FREE - COPIES
 ABOUT = {"llvm": "machine code made by LLVM", "numpy": "generated Python, one NumPy call for an op"}
 WHERE = {
@@ -145,7 +146,8 @@ def _row(text: str, size: str, flops: str) -> list[str]:
 
 def _wrapped(text: str, indent: int, width: int = WIDTH) -> list[str]:
     space = " " * indent
-    return wrap(text, width, initial_indent=space, subsequent_indent=space + "  ", break_long_words=False)
+    lines = wrap(text, width, initial_indent=space, subsequent_indent=space + "  ", break_long_words=False)
+    return [line.replace(TIED, " ") for line in lines]
 
 
 def _source(lines: tuple[str, ...]) -> str:
@@ -199,7 +201,8 @@ def _memory(plan: Any, names: Names, T: int, B: int) -> list[str]:
     for name, n in kept:
         by_size.setdefault(n, []).append(name)
     shown = [f"{counted(which)} ({_bytes(n)}{' each' if len(which) > 1 else ''})" for n, which in by_size.items()]
-    lines = ["memory", *_wrapped(f"kept for the way back, {_bytes(sum(n for _, n in kept))}: {'; '.join(shown)}", 2)]
+    text = f"kept for the way back, {_bytes(sum(n for _, n in kept))}: {'; '.join(shown)}"
+    lines = ["memory", *_wrapped(text if kept else "nothing is kept for the way back", 2)]
     if plan.name == "llvm":
         layout = _layout(plan, T, B)
         outputs = sum(rows * size for _, (rows, size) in layout.outputs) * plan.dtype.itemsize
@@ -228,7 +231,7 @@ def _kept_in_buffers(plan: Any, names: Names, T: int, B: int) -> list[tuple[str,
     for b, rows in zip(schedule.buffers, _layout(plan, T, B).rows, strict=True):
         if b.name in plan.read_back & plan.used["forward"] and b.kind in ("step", "carry") and b.name in content:
             first, *later = content[b.name]  # what lies where something else lay that is needed no more
-            name = f"{counted(map(names, later))} in place of {names(first)}" if later else names(first)
+            name = f"{counted(map(names, later))} in place of {counted([names(first)])}" if later else names(first)
             found.append((name.removesuffix("ₜ₋₁"), rows * b.size * plan.dtype.itemsize))
     return found
 
@@ -251,7 +254,7 @@ def _kept_in_arrays(plan: Any, names: Names, T: int, B: int) -> list[tuple[str, 
 
 def counted(names: Iterable[str]) -> str:
     """Names, each once, with how often they are there."""
-    number = Counter(names)
+    number = Counter(name.replace(" ", TIED) for name in names)
     return ", ".join(name if n == 1 else f"{name} ×{n}" for name, n in number.items())
 
 
@@ -271,4 +274,5 @@ def _totals(work: Any, T: int) -> list[str]:
     rows.append(("  outside the loop", *[f"{_si(rest[s])}flop" for s in SIDES]))
     shares = [T * loop[s] / max(1, T * loop[s] + rest[s]) for s in SIDES]
     rows.append(("  share of flops left in the loop", *[f"{share:.0%}" for share in shares]))
-    return [f"{name:<42}{a:>14}{b:>14}" for name, a, b in rows]
+    table = [f"{name:<42}{a:>14}{b:>14}" for name, a, b in rows]
+    return [*table, "  (a product is 2 M K N flop, any other op one for each of its entries)"]

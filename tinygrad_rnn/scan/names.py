@@ -50,7 +50,7 @@ class Names:
         if v in self.known or v.kind != "op":
             return self._short(v)
         if v.name in TURNED and len(v.shape) == 2:
-            return f"{self._short(v.args[0])}ᵀ"
+            return f"{self._whole(v.args[0])}ᵀ"
         if v.name in SEEN_THROUGH:
             return self(v.args[0])
         args = [self._short(a) for a in v.args]
@@ -75,13 +75,11 @@ class Names:
         g, known = self.graph, self.known
         for i, v in enumerate(g.xs):
             known[v] = "x" if len(g.xs) == 1 else f"x{i}"
-        self.states = list(paths(g.structure[0]))
-        if self.states == [""]:
-            self.states = ["carry"]
+        self.states = [path or "carry" for path in paths(g.structure[0])]
         for v, name in zip(g.carry, self.states, strict=True):
             known[v] = f"{name}ₜ₋₁"
         given = [v for v in g.values if v.kind == "given"]
-        found = [parameter_name(v.node) or f"captured{i} {v.shape}" for i, v in enumerate(given)]
+        found = [parameter_name(v.node) or f"captured{i}" for i, v in enumerate(given)]
         tops = {name.partition("/")[0] for name in found}
         if len(tops) == 1 and all("/" in name for name in found):  # what all have in common tells nothing
             found = [name.partition("/")[2] for name in found]
@@ -92,8 +90,9 @@ class Names:
         for v, name in zip(g.carry_out, self.states, strict=True):
             if v.kind in ("op", "pick"):
                 known.setdefault(v, name)
-        for i, v in enumerate(g.ys):
-            known.setdefault(v, "y" if len(g.ys) == 1 else f"y{i}")
+        self.outputs = [path or "y" for path in paths(g.structure[1])]
+        for v, name in zip(g.ys, self.outputs, strict=True):
+            known.setdefault(v, name)
 
     def _variables(self) -> None:
         """The variables of the step's source, where a line assigns what its last op made."""
@@ -120,15 +119,15 @@ class Names:
         """What is split into named pieces, as a list of them."""
         for v in self.graph.values:
             pieces = self._pieces(v)
-            if v.name in ("split", "unstack") and pieces and all(u in self.known for u in pieces):
-                self.known.setdefault(v.args[0], f"[{' '.join(self.known[u] for u in pieces)}]")
+            if v.name in ("split", "unstack") and any(u in self.known for u in pieces):
+                self.known.setdefault(v.args[0], f"[{' '.join(self.known.get(u, '…') for u in pieces)}]")
 
     def _cotangents(self) -> None:
         g, known = self.graph, self.known
         for v, name in zip(g.g_carry, self.states, strict=True):
             known[v] = f"∂{name}"
-        for i, v in enumerate(g.g_ys):
-            known[v] = "∂y" if len(g.ys) == 1 else f"∂y{i}"
+        for v, name in zip(g.g_ys, self.outputs, strict=True):
+            known[v] = f"∂{name}"
         for v, gradient in g.gradients.items():
             known.setdefault(gradient, f"∂{self._whole(v)}")
         own, back = g.values[: g.backward_from], g.values[g.backward_from :]

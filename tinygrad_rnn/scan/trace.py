@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import tree
 from ..autodiff import pull
-from ..node import Node, local, recording
+from ..node import Node, Scope, local, recording
 from ..op import Op
 from ..tensor import Tensor, leaf
 
@@ -138,15 +138,18 @@ class StepGraph:
 class _Tracer:
     """The watch: called after every op, it adds a value to the graph."""
 
+    blind = True  # numbers mean nothing here
+
     def __init__(self, graph: StepGraph) -> None:
         self.graph = graph
         self.by_array: dict[int, Value] = {}
-        self.alive: list[Any] = []  # arrays whose identity means a value
+        self.arrays: dict[Value, Any] = {}  # held, since their identity means a value
+        self.stand_ins: dict[Value, Node] = {}
         self.backward = False
 
     def know(self, array: Any, value: Value) -> Value:
         self.by_array[id(array)] = value
-        self.alive.append(array)
+        self.arrays[value] = array
         return value
 
     def value_of(self, x: Any, node: Node | None = None) -> Value:
@@ -171,6 +174,9 @@ class _Tracer:
             else:
                 args.append(self.value_of(a, node))
         line = "" if self.backward else user_line()
+        made = output[0] if op.many else output
+        if made.node is not None:
+            self._link(made.node.inputs[0] if op.many else made.node, args)
         if not op.many:
             if id(output.data) not in self.by_array:  # else the op gave back what it was given
                 value = Value(
@@ -185,6 +191,16 @@ class _Tracer:
         for i, t in enumerate(output):
             pick = Value("pick", args=(whole,), index=i, array=t.data, node=t.node, line=line)
             self.graph.values.append(self.know(t.data, pick))
+
+    def _link(self, node: Node, args: Sequence[Value]) -> None:
+        """Give arrays that no gradient is wanted for a node too: else rules would take them as plain arrays, unseen."""
+        parents = [*node.inputs, *[None] * (len(args) - len(node.inputs))]
+        for i, v in enumerate(args):
+            if parents[i] is None and v.kind != "number":
+                if v not in self.stand_ins:
+                    self.stand_ins[v] = leaf(Tensor.of(self.arrays[v], None))
+                parents[i] = self.stand_ins[v]
+        node.inputs = tuple(parents)
 
     def looked(self, t: Tensor | None) -> None:
         """Refuse a step that looks at a number: in the trace it would be that of the first step alone."""
@@ -213,8 +229,11 @@ def user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def trace(step: Callable, carry: Any, x: Any, *, backward: bool = True) -> StepGraph:
-    """Run one step, and pull it back, as a graph of values. ``carry`` and ``x`` are trees of Tensors."""
+def trace(step: Callable, carry: Any, x: Any, *, at: int = 0, backward: bool = True) -> StepGraph:
+    """Run one step, and pull it back, as a graph of values. ``carry`` and ``x`` are trees of Tensors.
+
+    ``at`` is the index of the step, for messages.
+    """
     graph = StepGraph()
     tracer = _Tracer(graph)
     frame = local.frame
@@ -235,10 +254,10 @@ def trace(step: Callable, carry: Any, x: Any, *, backward: bool = True) -> StepG
     inner_carry = [enter("carry", i, t) for i, t in enumerate(leaves)]
     inner_x = [enter("x", i, t) for i, t in enumerate(x_leaves)]
     try:
-        frame.watch, frame.scope = tracer, None
+        frame.watch, frame.scope = tracer, Scope("time", None, at, {}, scope_before)
         with recording(True):
             result = step(tree.unflatten(structure, inner_carry), tree.unflatten(x_structure, inner_x))
-            new, y, structures = _results(result, structure)
+            new, y, structures = _results(result, structure, at)
             graph.carry_out = [tracer.value_of(_array(t), _node(t)) for t in new]
             graph.ys = [tracer.value_of(_array(t), _node(t)) for t in y]
             graph.structure = structures
@@ -252,13 +271,13 @@ def trace(step: Callable, carry: Any, x: Any, *, backward: bool = True) -> StepG
     return graph
 
 
-def _results(result: Any, structure: Any) -> tuple[list, list, tuple[Any, Any]]:
+def _results(result: Any, structure: Any, at: int) -> tuple[list, list, tuple[Any, Any]]:
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         shown = f"{len(result)} values" if isinstance(result, (tuple, list)) else f"a {type(result).__name__} alone"
-        raise TypeError(f"scan at t=0: the step returned {shown}; it returns a pair, (carry, y)")
+        raise TypeError(f"scan at t={at}: the step returned {shown}; it returns a pair, (carry, y)")
     new, carry_structure = tree.flatten(result[0])
     if not tree.alike(carry_structure, structure):
-        raise ValueError(f"scan at t=0: the step returned a carry built as {carry_structure}, but was given {structure}")
+        raise ValueError(f"scan at t={at}: the step returned a carry built as {carry_structure}, but was given {structure}")
     y, y_structure = tree.flatten(result[1])
     return new, y, (carry_structure, y_structure)
 

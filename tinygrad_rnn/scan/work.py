@@ -128,10 +128,11 @@ def _nest(graph: Any, names: Names, units: list[Any], rows: int, item: int) -> P
     adds: dict[Value, str] = {}
     for unit in units:
         for place, linear in unit.reads:
-            key = (place.buffer.name, place.when, linear)
+            key = (place.source, place.when, linear)
             if key not in written:
                 reads[key] = prod([sizes[n] for n, _ in linear.terms]) * (1 if place.buffer.kind == "given" else rows)
-        written.add((unit.root.place.buffer.name, unit.root.place.when, unit.target))
+        if not unit.root.add:  # what is stored here is read from its register
+            written.add((unit.root.place.source, unit.root.place.when, unit.target))
         (adds if unit.root.add else stores)[unit.root.value] = names(unit.root.value)
         flops += whole if unit.root.add else 0
         if unit.reduced:
