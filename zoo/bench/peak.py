@@ -44,9 +44,9 @@ def _products(M: int, K: int, N: int, *, torch: bool) -> Iterator[Product]:
         from torch import from_numpy, mm
 
         yield Product(f"torch {shape}", partial(mm, from_numpy(a), from_numpy(b), out=from_numpy(out)), flops)
-    from tinygrad_rnn.scan.native import machine
+    from tinygrad_rnn.scan.native.machine import available
 
-    if machine.available() is None:
+    if available() is None:
         from tinygrad_rnn.scan.native.products import products
 
         ours = products("float32")
