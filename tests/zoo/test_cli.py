@@ -117,6 +117,12 @@ def test_info_shows_where_a_cell_comes_from_and_what_it_is_made_of(cli, name):
     assert all(path in out for path, _ in entry.cell(3, 5).named_parameters())
 
 
+def test_info_tells_what_of_a_cell_runs_in_its_compiled_loop(cli):
+    status, out, _ = cli("info SRU --compiled --input 3 --hidden 5")
+    assert status == 0
+    assert "executor: " in out and "share of flops left in the loop" in out
+
+
 def test_helo_is_trained_shown_and_asked_again(cli, here):
     status, out, err = cli("train helo --out r")
     assert (status, err) == (0, "")

@@ -42,9 +42,9 @@ class Compiled:
         self.plan, self.fallbacks = plan_for(graph, self.labels, executor)
         self.invariants = graph.invariants()
 
-    def explain(self, *, T: int = 100) -> str:
+    def explain(self, *, T: int = 100, B: int = 32) -> str:
         """What runs once, before, in and after a loop of T steps, what is left in it, and why anything fell back."""
-        return described(self, T=T)
+        return described(self, T=T, B=B)
 
 
 class Captured:

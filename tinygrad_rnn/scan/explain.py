@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from os.path import basename
 from textwrap import wrap
@@ -78,19 +78,20 @@ def explain(
     leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
     x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
     try:
-        _check(leaves, x_leaves, None)
-        compiled, _ = compiled_for(step, leaves, structure, x_leaves, x_structure, str(compile))
+        _check(leaves, x_leaves)
+        compiled, captured = compiled_for(step, leaves, structure, x_leaves, x_structure, str(compile))
     except Refused as why:
         if compile != "auto" or why.final:
             raise
         return "\n".join(["runs eagerly, one node for each op and step, because", *_wrapped(str(why), 2)])
-    return described(compiled, T=T)
+    called = {v: t.name for v, t in zip(compiled.invariants, captured, strict=True)}  # others may share the plan
+    return described(compiled, T=T, B=leaves[0].shape[0], captured=called)
 
 
-def described(compiled: Any, *, T: int) -> str:
-    """A compiled step in words, with the figures for T steps."""
-    plan, graph = compiled.plan, compiled.plan.graph
-    B, names = graph.batch, Names(graph)
+def described(compiled: Any, *, T: int, B: int, captured: Mapping[Value, str | None] | None = None) -> str:
+    """A compiled step in words, with the figures for T steps of B rows, and names for what it captures."""
+    plan = compiled.plan
+    names = Names(plan.graph, captured)
     work = pieces(plan, names, T, B)
     detail = f"{plan.graph.carry[0].dtype}"
     if plan.name == "llvm":
@@ -246,7 +247,7 @@ def _kept_in_arrays(plan: Any, names: Names, T: int, B: int) -> list[tuple[str, 
             v = v.args[0]
         arrays[carried.get(v, v)] = None
     return [
-        (names(v).removesuffix("ₜ₋₁"), (T + (v.kind == "carry")) * prod(v.shape) * v.dtype.itemsize)  # type: ignore[union-attr]
+        (names(v).removesuffix("ₜ₋₁"), (T + (v.kind == "carry")) * prod(v.shape) * B // graph.batch * v.dtype.itemsize)  # type: ignore[union-attr]
         for v in arrays
         if v.kind != "x"
     ]
@@ -264,15 +265,26 @@ def _bytes(n: float) -> str:
 
 def _totals(work: Any, T: int) -> list[str]:
     """What is left in the loop."""
-    rows = [("work", *SIDES)]
-    loop = {side: sum(p.flops for p in work[side]["loop"]) for side in SIDES}
-    moved = {side: sum(p.bytes for p in work[side]["loop"]) for side in SIDES}
-    rest = {side: sum(p.flops for phase in PHASES if phase != "loop" for p in work[side][phase]) for side in SIDES}
-    rows.append(("  in the loop, a step", *[f"{_si(loop[s])}flop" for s in SIDES]))
-    rows.append(("  read and written in the loop, a step", *[_bytes(moved[s]) for s in SIDES]))
-    rows.append(("  in the loop, all steps", *[f"{_si(T * loop[s])}flop" for s in SIDES]))
-    rows.append(("  outside the loop", *[f"{_si(rest[s])}flop" for s in SIDES]))
-    shares = [T * loop[s] / max(1, T * loop[s] + rest[s]) for s in SIDES]
-    rows.append(("  share of flops left in the loop", *[f"{share:.0%}" for share in shares]))
-    table = [f"{name:<42}{a:>14}{b:>14}" for name, a, b in rows]
+    loop, moved, rest = (
+        [sum(count(p) for phase in PHASES if (phase == "loop") is inside for p in work[side][phase]) for side in SIDES]
+        for count, inside in ((_flops, True), (_moved, True), (_flops, False))
+    )
+    shares = [T * inside / max(1, T * inside + outside) for inside, outside in zip(loop, rest, strict=True)]
+    rows = [
+        ("work", list(SIDES)),
+        ("  in the loop, a step", [f"{_si(n)}flop" for n in loop]),
+        ("  read and written in the loop, a step", [_bytes(n) for n in moved]),
+        ("  in the loop, all steps", [f"{_si(T * n)}flop" for n in loop]),
+        ("  outside the loop", [f"{_si(n)}flop" for n in rest]),
+        ("  share of flops left in the loop", [f"{share:.0%}" for share in shares]),
+    ]
+    table = [f"{name:<42}{forward:>14}{backward:>14}" for name, (forward, backward) in rows]
     return [*table, "  (a product is 2 M K N flop, any other op one for each of its entries)"]
+
+
+def _flops(piece: Piece) -> int:
+    return piece.flops
+
+
+def _moved(piece: Piece) -> int:
+    return piece.bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..node import Node
@@ -23,17 +23,17 @@ SEEN_THROUGH = {"reshape", "spread", "broadcast_to", "alias", "tap", "astype"}
 
 
 class Names:
-    """The names of the values of one graph; ``names(v)`` is one for any value.
+    """The names of the values of one graph; ``names(v)`` is one for any value. ``captured``: those of what it reads.
 
     >>> import tinygrad_rnn as tg
     >>> from tinygrad_rnn.scan.trace import trace
     >>> graph = trace(lambda h, x: (tg.tanh(x + 2 * h), h), tg.zeros((3, 4)), tg.zeros((3, 4)))
     >>> [Names(graph)(v) for v in graph.values[:5]]
-    ['carryₜ₋₁', 'x', '2 · carryₜ₋₁', 'x + …', 'carry']
+    ['carryₜ₋₁', 'x', 'carryₜ₋₁ · 2', 'x + …', 'carry']
     """
 
-    def __init__(self, graph: StepGraph) -> None:
-        self.graph = graph
+    def __init__(self, graph: StepGraph, captured: Mapping[Value, str | None] | None = None) -> None:
+        self.graph, self.captured = graph, captured or {}
         self.known: dict[Value, str] = {}
         self.users: dict[Value, list[Value]] = {}
         for v in graph.values:
@@ -79,7 +79,7 @@ class Names:
         for v, name in zip(g.carry, self.states, strict=True):
             known[v] = f"{name}ₜ₋₁"
         given = [v for v in g.values if v.kind == "given"]
-        found = [parameter_name(v.node) or f"captured{i}" for i, v in enumerate(given)]
+        found = [self.captured.get(v) or parameter_name(v.node) or f"captured{i}" for i, v in enumerate(given)]
         tops = {name.partition("/")[0] for name in found}
         if len(tops) == 1 and all("/" in name for name in found):  # what all have in common tells nothing
             found = [name.partition("/")[2] for name in found]
@@ -199,5 +199,5 @@ def assigned(line: str) -> tuple[list[str], str]:
     if isinstance(value, ast.BinOp):
         op = OPERATORS.get(type(value.op), "")
     elif isinstance(value, ast.Call):
-        op = getattr(value.func, "attr", None) or getattr(value.func, "id", "")
+        op = str(getattr(value.func, "attr", getattr(value.func, "id", "")))
     return names, op

@@ -1,7 +1,7 @@
 """The work of a compiled step, piece by piece: what each product and loop nest computes, its flops and its bytes.
 
-An entry of an op other than a product counts as one flop, tanh as well as add; a product of (M, K) and (K, N) as 2 M K N.
-Bytes are those that a piece reads and writes in memory or cache; what stays in registers is not counted.
+A product of (M, K) and (K, N) counts as 2 M K N flops, any other op, tanh as well as add, as one for each of its
+entries. Bytes are those that a piece reads and writes in memory or cache; what stays in registers is not counted.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _native(plan: Any, names: Names, T: int, B: int) -> Work:
 def _product(names: Names, p: Any, n: int, rows: int, item: int) -> Piece:
     operand, weight, _ = p.terms[n]
     (K, N), whole = weight.shape, names.known.get(p.value)
-    order = sorted(range(len(p.terms)), key=lambda i: (("before", "loop", "after").index(p.terms[i][2]), p.levels[i], i))
-    first = order[0] == n and p.base is None
+    turn = [(PHASES.index(phase), p.levels[i], i) for i, (_, _, phase) in enumerate(p.terms)]
+    first = min(turn) == turn[n] and p.base is None
     text = f"{names(operand)} @ {names(weight)}"
     if first and p.bias is not None:
         text += f" + {names(p.bias)}"
@@ -160,10 +160,12 @@ def _sum(names: Names, v: Value, how: str, rows: int, B: int, item: int) -> Piec
         turned, g = v.args
         (M, N), a = v.shape, turned.args[0]
         moved = rows * (M + N) + M * N
-        return Piece("product", f"{title}{names(a)}ᵀ @ {names(g)}", shape_of(M, rows, N), 2 * rows * M * N, moved * item)
+        text, size = f"{title}{names(a)}ᵀ @ {names(g)}", shape_of(M, rows, N)
+        return Piece("product", text, size, 2 * rows * M * N, moved * item)
     if how == "sum":
         n, groups = prod(v.shape), -(-B // 8)
-        return Piece("sum", f"{title}Σ {names(v.args[0])}, of what was added up in the loop", "", n * groups, n * (groups + 1) * item)
+        text = f"{title}Σ {names(v.args[0])}, of what was added up in the loop"
+        return Piece("sum", text, "", n * groups, n * (groups + 1) * item)
     return Piece("sum", f"{title}{v.name} of such sums", "", 0 if v.name in FREE else prod(v.shape))
 
 
@@ -212,14 +214,13 @@ def _call(names: Names, v: Value, labels: dict[Value, Any], batch: int, rows: in
     if v.name == "matmul":
         a, b = v.args
         K = rows if labels[v] == TOTAL else a.shape[-1]
-        M = v.shape[-2]
-        stacked = entries(v) // (M * v.shape[-1])
-        size = f"{stacked:,} of {shape_of(M, K, v.shape[-1])}"
+        M, N = v.shape[-2:]
         if len(v.shape) == 2:
-            M, stacked = M * stacked, 1
-            size = shape_of(M, K, v.shape[-1])
-        flops = 2 * stacked * M * K * v.shape[-1]
-        return Piece("product", f"{title}{names(a)} @ {names(b)}", size, flops, moved, lines=source_lines([v]))
+            size = shape_of(entries(v) // N, K, N)
+        else:
+            size = f"{entries(v) // (M * N):,} of {shape_of(M, K, N)}"
+        text = f"{title}{names(a)} @ {names(b)}"
+        return Piece("product", text, size, 2 * entries(v) * K, moved, lines=source_lines([v]))
     if labels[v] == TOTAL:
         return Piece("sum", f"{title}Σ {names(v.args[0])}", "", max(map(entries, v.args)), moved)
     flops = 0 if v.name in FREE else max([entries(v), *map(entries, v.args)])

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from zoo import console, registry
 from zoo.commands import COUNT, Parser
+from zoo.topology.unroll import RNN
 
 EXAMPLES = """examples:
   python -m zoo info LSTM
   python -m zoo info GRU --input 64 --hidden 256        its parameters at these sizes
+  python -m zoo info SRU --compiled                     what of it runs in the time loop, and what that costs
 """
 
 
@@ -20,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("cell", metavar="CELL", help="a cell of `python -m zoo list`")
     parser.add_argument("--input", type=COUNT, default=64, metavar="N", help="input size (64)")
     parser.add_argument("--hidden", type=COUNT, default=256, metavar="N", help="hidden size (256)")
+    parser.add_argument("--compiled", action="store_true", help="what its compiled loop computes and costs")
     given = parser.parse_args(arguments)
 
     cell = registry.entry(given.cell)
@@ -39,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
         "draw": f"python -m viz unroll --cell {cell.name.lower()} --steps 4 --out {cell.name.lower()}.svg",
     })  # fmt: skip
     console.table(["parameter", "shape"], [[path, str(p.shape)] for path, p in model.named_parameters()])
+    if given.compiled:
+        console.say("\n" + RNN(model).explain(T=100, B=32))
     return 0
 
 

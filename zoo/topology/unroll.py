@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
+
 import tinygrad_rnn as tg
 from zoo.cell import Cell
-from zoo.topology.check import checked_input, checked_state
+from zoo.topology.check import checked_input, checked_state, real
 
 __all__ = ["RNN", "as_layer"]
 
@@ -24,7 +26,7 @@ class RNN(tg.nn.Module):
     ys (and all states) are zero, and what xs holds there, NaN included, changes nothing. ``reverse`` runs
     t = T−1 … 0 (with lengths from each row's own end), y_t stays at its t. ``compile`` and ``threads`` are those of
     ``tg.scan``.
-    ``rnn.step(x, state)`` streams.
+    ``rnn.step(x, state)`` streams, ``rnn.explain()`` says what a run does and what it costs.
 
     Raises ValueError for shapes, lengths and states that do not fit, TypeError for dtypes that do not.
 
@@ -78,6 +80,19 @@ class RNN(tg.nn.Module):
             last, ys = tg.scan(step, state, xs, lengths=lengths, **options)
             return ys if all_states else (ys, last)
 
+    def explain(self, *, T: int = 100, B: int = 32) -> str:
+        """In words, what a run of T steps on B rows does, and what it costs: see ``tg.explain``. No sequence is run.
+
+        Raises ValueError for a cell that cannot be compiled as asked.
+
+        >>> import zoo
+        >>> print(zoo.RNN(zoo.LSTM(3, 5), compile="numpy").explain(T=7, B=2).splitlines()[0])
+        executor: numpy (generated Python, one NumPy call for an op, float32), T = 7, B = 2
+        """
+        dtype = real(self.cell.dtype or np.dtype("float32"))
+        xs = tg.zeros((T, B, *self.cell.input_shape), dtype=dtype)
+        return tg.explain(self._along, self.init_state(B, dtype=dtype), xs, compile=self.compile)
+
     def _along(self, s: Any, x: Any) -> tuple[Any, Any]:
         y, s = self.cell.step(x, s)
         return s, y
@@ -102,7 +117,9 @@ class RNN(tg.nn.Module):
         ):
             yield place.__str__
 
-    def _checked(self, place: Callable[[], str], name: str, x: Any, axes: tuple[str, ...], state: Any) -> tuple[Any, Any]:
+    def _checked(
+        self, place: Callable[[], str], name: str, x: Any, axes: tuple[str, ...], state: Any
+    ) -> tuple[Any, Any]:
         x, wanted = checked_input(place, name, x, axes, self.cell)
         initial = self.init_state(**wanted)
         return x, initial if state is None else checked_state(place, state, initial)
