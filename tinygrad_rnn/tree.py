@@ -41,14 +41,22 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
 def _take_apart(node: Any, found: list[Any]) -> Structure:
     if node is None:
         return None
+    if type(node) in _LEAVES:
+        found.append(node)
+        return LEAF
     if _is_module(node):
         node = node.parameters_by_path()
     if isinstance(node, dict):
         return {key: _take_apart(value, found) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return _rebuild(node, [_take_apart(value, found) for value in node])
+    if len(_LEAVES) < 64 and not isinstance(node, type):
+        _LEAVES.add(type(node))
     found.append(node)
     return LEAF
+
+
+_LEAVES: set[type] = set()  # types that were no container: what each is need be asked once
 
 
 def _put_together(node: Structure, values: Iterator[Any]) -> Any:
@@ -114,7 +122,13 @@ def alike(a: Structure, b: Structure) -> bool:
     >>> alike(flatten({"a": 1, "b": 2})[1], flatten({"b": 2, "a": 1})[1])
     False
     """
-    return a is b or repr(a) == repr(b)
+    if a is b:
+        return True
+    if type(a).__name__ != type(b).__name__ or not isinstance(a, dict | list | tuple) or len(a) != len(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(alike(x, y) for x, y in zip(a.values(), b.values()))
+    return getattr(a, "_fields", None) == getattr(b, "_fields", None) and all(alike(x, y) for x, y in zip(a, b))
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -19,6 +19,8 @@ __all__ = ["masked", "run_eager", "time_length"]
 
 def time_length(xs: Any, length: int | None) -> int:
     """The number of steps: the first size of every array in xs, or ``length``. Raises ValueError when they differ."""
+    if length is None and hasattr(xs, "shape") and xs.shape and xs.shape[0]:
+        return xs.shape[0]
     shapes = [getattr(x, "shape", ()) for x in tree.leaves(xs)]
     sizes: set[int] = {shape[0] if shape else -1 for shape in shapes}
     if length is not None:

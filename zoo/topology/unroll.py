@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -108,14 +107,8 @@ class RNN(tg.nn.Module):
                 raise ValueError(f"{place()}: step() follows a stream as it comes; a reverse RNN begins at its end")
             return self.cell.step(*self._checked(place, "x", x, ("B",), state))
 
-    @contextmanager
-    def _scope(self) -> Iterator[Callable[[], str]]:
-        """The tags around a run, and the place they name. One tag serves all steps, so these call ``cell.step``."""
-        with (
-            tg.scope("direction", "reverse") if self.reverse else nullcontext(),
-            tg.scope("cell", type(self.cell).__name__) as place,
-        ):
-            yield place.__str__
+    def _scope(self) -> _Tags:
+        return _Tags(self)
 
     def _checked(
         self, place: Callable[[], str], name: str, x: Any, axes: tuple[str, ...], state: Any
@@ -123,6 +116,25 @@ class RNN(tg.nn.Module):
         x, wanted = checked_input(place, name, x, axes, self.cell)
         initial = self.init_state(**wanted)
         return x, initial if state is None else checked_state(place, state, initial)
+
+
+class _Tags:
+    """The tags around a run, and the place they name. One tag serves all steps, so these call ``cell.step``."""
+
+    __slots__ = ("scopes",)
+
+    def __init__(self, rnn: RNN) -> None:
+        cell = tg.scope("cell", type(rnn.cell).__name__)
+        self.scopes = (tg.scope("direction", "reverse"), cell) if rnn.reverse else (cell,)
+
+    def __enter__(self) -> Callable[[], str]:
+        for each in self.scopes:
+            place = each.__enter__()
+        return place.__str__
+
+    def __exit__(self, *exc: Any) -> None:
+        for each in reversed(self.scopes):
+            each.__exit__(*exc)
 
 
 def as_layer(layer: Any) -> Any:
