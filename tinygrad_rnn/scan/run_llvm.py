@@ -268,7 +268,7 @@ class _Run:
     def _room(self, side: str) -> np.ndarray:
         """The block of memory that a side works in."""
         internal, total = self.layout.blocks[side]
-        room = np.empty(total + LINE, np.uint8)
+        room = _take(total + LINE)
         start = -(-address(room) // LINE) * LINE
         pointers = self.pointers
         for slot, offset in internal:
@@ -329,6 +329,8 @@ class _Run:
         ys = []
         for (slot, start, stop), v in zip(layout.ys, plan.graph.ys, strict=True):
             ys.append(outputs[slot][start:stop].reshape(call.T, *self._shape(v)))
+        if not call.saving:
+            _give_back(self.room)
         return last, ys
 
     def _fixed(self, i: int) -> np.ndarray:
@@ -373,7 +375,8 @@ class _Run:
                 if v not in results:
                     none = (call.lengths == 0).reshape(-1, *(1,) * (len(v.shape) - 1))
                     results[v] = np.where(none, g_carry[i], v.dtype.type(0))
-        del room
+        _give_back(room)
+        _give_back(self.room)
         return results
 
     def _total(self, v: Value, made: dict[Value, np.ndarray]) -> np.ndarray:
@@ -384,6 +387,28 @@ class _Run:
         assert v.op is not None
         xp = [np] if v.op.takes_xp else []
         return np.asarray(v.op.forward(*xp, *args, **v.params))
+
+
+LARGE = 1 << 24  # bytes: beyond this the system takes memory back at once, and handing it out anew is slow
+_idle: list[np.ndarray] = []
+
+
+def _take(size: int) -> np.ndarray:
+    """A block of memory, of a run that is over if there is one of that size."""
+    for i, room in enumerate(_idle):
+        if room.size == size:
+            try:
+                return _idle.pop(i)
+            except IndexError:  # another thread was faster
+                break
+    return np.empty(size, np.uint8)
+
+
+def _give_back(room: np.ndarray) -> None:
+    """Keep a large block for the next run; no more than two."""
+    if room.size >= LARGE:
+        _idle.append(room)
+        del _idle[:-2]
 
 
 def _shared(function: Any, arguments: tuple, count: int, threads: int, unit: int) -> None:

@@ -633,15 +633,26 @@ class Nest:
             return self.value(*seen, unit)
         if v.name in ("concatenate", "stack"):
             return self.value(*concatenation(v, index, self.sizes), unit)
-        args = [
-            self.value(a, () if a.kind in ("number", "fill") else argument(a, f.labels[a], index), unit) for a in v.args
-        ]
+        args = [self.value(a, self._index(a, index), unit) for a in v.args]
         if v.name in FREE:
             return args[0]
+        if v.name == "div" and self._moves(index) and not self._moves(self._index(v.args[1], index)):
+            return self.b.fmul(args[0], self._reciprocal(v.args[1], args[1], index))
         if v.name == "pow" and v.args[1].kind == "number":
             args[1] = constant(self.lanes.vector, v.args[1].array)
         b = self.b if self._moves(index) else self.pre
         return functions.emit(v.name, b, args, v.params)
+
+    def _index(self, a: Value, index: tuple) -> tuple:
+        """The index of an argument that is read entry by entry."""
+        return () if a.kind in ("number", "fill") else argument(a, self.f.labels[a], index)
+
+    def _reciprocal(self, a: Value, divisor: Any, index: tuple) -> Any:
+        """1 / a, once for the whole loop: a division costs ten multiplications."""
+        key = ("reciprocal", a, self._index(a, index))
+        if key not in self.outside:
+            self.outside[key] = self.pre.fdiv(constant(self.lanes.vector, 1), divisor)
+        return self.outside[key]
 
     def _load(self, place: Place, index: tuple) -> Any:
         lanes = self.lanes

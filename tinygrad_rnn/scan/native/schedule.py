@@ -24,6 +24,7 @@ __all__ = ["Buffer", "Direction", "Product", "Root", "Schedule", "Unit"]
 
 BEFORE, LOOP, AFTER = "before", "loop", "after"
 DEAR = {"tanh", "sigmoid", "exp", "expm1", "log", "log1p", "softplus", "silu", "elu", "sin", "cos", "pow", "erf"}
+DEAR_COST = 6  # ops: what storing a value and reading it again is worth
 REDUCTIONS = {"sum": "sum", "mean": "sum", "max": "max", "min": "min"}
 FREE = {"alias", "tap", "real"}
 
@@ -805,11 +806,19 @@ class Direction:
         return not (linear.top(reader.sizes) < first or linear.offset > last)
 
     def _computed_twice(self, groups: list[list[Unit]]) -> Value | None:
-        """Something dear that two loops would compute."""
+        """Something dear, or made of many ops, that two loops would compute; the largest such."""
         homes: dict[Value, set[int]] = {}
         for i, group in enumerate(groups):
             for unit in group:
                 for v, _ in unit.evaluated:
-                    if v.name in DEAR and self.s.place(v) is None and v in self.mine:
+                    if v in self.mine and self.s.place(v) is None:
                         homes.setdefault(v, set()).add(i)
-        return next((v for v, found in homes.items() if len(found) > 1), None)
+        shared = {v for v, found in homes.items() if len(found) > 1}
+        cost = {v: self._cost(v, shared) for v in shared}
+        costly = [v for v in shared if cost[v] >= DEAR_COST and isinstance(self.labels[v], int)]
+        return max(costly, key=lambda v: (cost[v], self.graph.values.index(v)), default=None)
+
+    def _cost(self, v: Value, shared: set[Value]) -> int:
+        """What computing a value again costs, in ops; something dear counts as many."""
+        below = self.graph.needed_for([v]) & shared
+        return sum(DEAR_COST if b.name in DEAR else 1 for b in below)
