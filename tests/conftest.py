@@ -1,8 +1,11 @@
-"""What the tests share: one thread a process, steady random examples, the devices, and ``--skipped-before``."""
+"""What the tests share: one thread a process, steady random examples, the devices, a cache of compiled code that goes
+with the session, and the options ``--skipped-before`` and ``--full-grid``."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 
 for _library in ("OPENBLAS", "OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")  # read when NumPy is first imported
@@ -41,7 +44,21 @@ _skipped: set[str] = set()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-grid", action="store_true", help="compare compiled cells with eager ones over the whole grid")
     parser.addoption("--skipped-before", action="store_true", help="run only the tests that the previous run skipped")
+
+
+_CACHE = "TINYGRAD_RNN_CACHE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # xdist's workers inherit it: what one compiles, the others find
+        os.environ[_CACHE] = tempfile.mkdtemp(prefix="tinygrad_rnn-cache-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(_CACHE), ignore_errors=True)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
