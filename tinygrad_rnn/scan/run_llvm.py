@@ -389,12 +389,16 @@ class _Run:
         return np.asarray(v.op.forward(*xp, *args, **v.params))
 
 
-LARGE = 1 << 24  # bytes: beyond this the system takes memory back at once, and handing it out anew is slow
+SMALL = 1 << 15  # bytes: below this, memory comes from where the process has it already
+KEPT = 1 << 29  # bytes of blocks that wait for the next run, beyond the two latest
 _idle: list[np.ndarray] = []
 
 
 def _take(size: int) -> np.ndarray:
-    """A block of memory, of a run that is over if there is one of that size."""
+    """A block of memory, of a run that is over if there is one of that size.
+
+    New memory is handed out page by page as it is first touched: for a short loop that takes longer than the loop.
+    """
     for i, room in enumerate(_idle):
         if room.size == size:
             try:
@@ -405,10 +409,11 @@ def _take(size: int) -> np.ndarray:
 
 
 def _give_back(room: np.ndarray) -> None:
-    """Keep a large block for the next run; no more than two."""
-    if room.size >= LARGE:
+    """Keep a block for the next run."""
+    if room.size >= SMALL:
         _idle.append(room)
-        del _idle[:-2]
+        while len(_idle) > 2 and (len(_idle) > 16 or sum(r.size for r in _idle) > KEPT):
+            del _idle[0]
 
 
 def _shared(function: Any, arguments: tuple, count: int, threads: int, unit: int) -> None:
