@@ -44,7 +44,7 @@ _skipped: set[str] = set()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full-grid", action="store_true", help="compare compiled cells with eager ones over the whole grid")
+    parser.addoption("--full-grid", action="store_true", help="compiled cells: all of the grid of sizes")
     parser.addoption("--skipped-before", action="store_true", help="run only the tests that the previous run skipped")
 
 

@@ -32,9 +32,10 @@ EXECUTORS = ("numpy", "llvm")
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 EVERY_CELL = pytest.mark.parametrize("name", zoo.names())
 EVERY_EXECUTOR = pytest.mark.parametrize("executor", EXECUTORS)
-SMALL = dict(
-    T=4, B=3, H=6, initial="given", lengths=True, reverse=False, threads=1, dtype="float64", all_states=False
-)
+SMALL: dict[str, Any] = {
+    "T": 4, "B": 3, "H": 6, "initial": "given", "lengths": True, "reverse": False, "threads": 1,
+    "dtype": "float64", "all_states": False,
+}  # fmt: skip
 
 
 def product(factors: dict[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
@@ -55,7 +56,7 @@ def pairwise() -> list[dict[str, Any]]:
 
 
 def rows_for(name: str, *, full: bool = False) -> Iterator[dict[str, Any]]:
-    """The rows for a cell. What takes a compilation of its own goes in turn with H and the cell, unless all is asked."""
+    """The rows for a cell. What takes a compilation of its own goes in turn with H and the cell, unless for all."""
     if full:
         yield from product(GRID | COMPILED_ANEW)
         return
@@ -225,6 +226,10 @@ def run(model: zoo.RNN, xs: Any, state: Any) -> Any:
     return model(xs, state, [4, 1, 3])
 
 
+def squares(model: zoo.RNN, xs: Any, state: Any) -> tg.Tensor:
+    return weighted(tg.tree.map(lambda t: t * t, run(model, xs, state)))
+
+
 @EVERY_CELL
 @EVERY_EXECUTOR
 def test_jvps_and_hessian_vector_products_are_those_of_the_plain_loop(name: str, executor: str) -> None:
@@ -235,7 +240,7 @@ def test_jvps_and_hessian_vector_products_are_those_of_the_plain_loop(name: str,
         random = np.random.default_rng(7)
         tangents = tg.tree.map(lambda t, r=random: tg.tensor(r.normal(size=t.shape)), (model, xs, state))
         _, pushed = tg.jvp(run, (model, xs, state), tangents)
-        curved = tg.hvp(lambda *args: weighted(tg.tree.map(lambda t: t * t, run(*args))), (model, xs, state), tangents)
+        curved = tg.hvp(squares, (model, xs, state), tangents)
         found.append({str(i): t.data for i, t in enumerate(tg.tree.leaves((pushed, curved)))})
     assert differ(*found, 1e-10) == {}
 

@@ -91,6 +91,7 @@ def _tensor(x: Any) -> Tensor:
 def _select(mask: Any, a: Any, b: Any) -> Tensor:
     """a in the rows where the mask (B,) or (T, B) holds, else b."""
     a = _tensor(a)
+    b = bool(b) if a.dtype == bool and not hasattr(b, "dtype") else b  # a mask stays one: 0 would make it integers
     return where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
 
 
