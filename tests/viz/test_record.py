@@ -332,6 +332,19 @@ def test_a_stack_that_is_unstacked_again_is_seen_through() -> None:
     assert sorted(up) == [(t, t) for t in range(T)]
 
 
+@pytest.mark.parametrize("compile", ["auto", "numpy", "llvm"])
+def test_a_model_that_runs_compiled_is_drawn_as_its_plain_loop(compile: str) -> None:
+    xs = tg.tensor(np.ones((T, B, I), "float32"))
+    pictures = []
+    for how in (compile, False):
+        model = zoo.RNN(zoo.GRU(I, H, rng=tg.random.Generator(0)), compile=how)
+        assert (model(xs)[0].node.op.name == "pick") == (how is not False)  # one of the outputs of one node
+        trace = viz.trace(lambda model=model: (model(xs)[0] ** 2).sum())
+        pictures.append([(node.op, node.role, node.label, node.time) for node in trace.nodes])
+        assert trace.steps == list(range(T))
+    assert pictures[0] == pictures[1]
+
+
 @pytest.mark.parametrize("level", ["cell", "op"])
 @pytest.mark.parametrize(
     "options",
