@@ -8,11 +8,10 @@ meets an old one.
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
 from .explain import described
+from .memory import memory_of, signature
 from .plan import plan_for
 from .rows import INVARIANT, Label, batch_axes, params_at, shape_at
 from .run import Call
@@ -125,7 +125,7 @@ class Run:
         graph = self.compiled.graph
         n = len(graph.carry)
         full = [
-            np.zeros_like(like) if c is None else c
+            zeros(like.shape, like.dtype) if c is None and like is not None else c
             for c, like in zip(g, (*call.carry, *[None] * len(graph.ys)), strict=True)
         ]
         for i, v in enumerate(graph.ys, n):
@@ -159,6 +159,14 @@ class Run:
                 y = [where(_mask(row, each), each, 0) for each in y]
             carry, ys[t] = new, y
         return (*carry, *[stack([y[i] for y in ys]) for i in range(len(graph.ys))])
+
+
+@lru_cache(maxsize=64)
+def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """The cotangent of what was not used; made once, since it is only read."""
+    found = np.zeros(shape, dtype)
+    found.flags.writeable = False
+    return found
 
 
 def primitive_where() -> Any:
@@ -214,119 +222,73 @@ def _scan(*arrays, run):  # type: ignore[no-untyped-def]
     return run.forward(arrays)
 
 
-# finding what was compiled before
-
-_plans: dict[Any, Compiled] = {}
-_modules: WeakKeyDictionary[Module, dict[Any, tuple[Any, Compiled, Captured]]] = WeakKeyDictionary()
-ATOMS = (str, bytes, int, float, complex, bool, type(None), type, np.dtype, np.generic, type(len), type(lambda: 0))
-
-
-def _contents(owner: Module) -> tuple[list[tuple[Any, tuple]], dict[int, Tensor]] | None:
-    """All containers in a module with what they hold now, and its Tensors by their arrays; None if it holds others."""
-    checks: list[tuple[Any, tuple]] = []
-    tensors: dict[int, Tensor] = {}
-    stack_, seen = [owner], set()
-    while stack_:
-        at: Any = stack_.pop()
-        if id(at) in seen:
-            continue
-        seen.add(id(at))
-        if type(at) is Tensor:
-            tensors[id(at.data)] = at
-        elif isinstance(at, Module):
-            held = tuple(vars(at).values())
-            checks.append((vars(at).values(), held))
-            stack_.extend(held)
-        elif isinstance(at, dict):
-            checks.append((at.values(), tuple(at.values())))
-            stack_.extend(at.values())
-        elif isinstance(at, (list, tuple)):
-            if isinstance(at, list):
-                checks.append((at, tuple(at)))
-            stack_.extend(at)
-        elif not isinstance(at, (*ATOMS, np.ndarray)) and not _frozen(at):
-            return None
-    return checks, tensors
-
-
-def _frozen(x: Any) -> bool:
-    """What a step may hold without its changing what the step computes: methods, and generators, whose draws a trace refuses."""
-    return callable(x) and not hasattr(x, "__dict__") or type(x).__module__.startswith("tinygrad_rnn.random")
-
-
-def _unchanged(checks: list[tuple[Any, tuple]]) -> bool:
-    return all(len(now) == len(then) and all(map(operator.is_, now, then)) for now, then in checks)
-
-
 def compiled_for(
     step: Callable, leaves: list[Tensor], structure: Any, x_leaves: list[Tensor], x_structure: Any, executor: str, at: int = 0
 ) -> tuple[Compiled, list[Tensor]]:
     """The compiled step and its invariants, found again or made now. Raises Refused."""
     owner = getattr(step, "__self__", None)
     known: dict[int, Tensor] = {}
-    contents = None
+    memory = None
     if isinstance(owner, Module):
-        function = step.__func__  # type: ignore[attr-defined]
-        key = (function, executor, *[(t.shape, t.dtype) for t in leaves], *[(t.shape[1:], t.dtype) for t in x_leaves])
-        found = _modules.setdefault(owner, {}).get(key)
+        memory = memory_of(owner)
+        key = (
+            step.__func__, executor,  # type: ignore[attr-defined]
+            *[(a := t.data).shape + (a.dtype.num, type(a)) for t in leaves], *[(a := t.data).shape[1:] + (a.dtype.num, type(a)) for t in x_leaves],
+        )  # fmt: skip
+        found = memory.get(key)
         if found is not None:
-            checks, compiled, captured = found
-            if _unchanged(checks) and captured.same() and tree.alike(compiled.graph.structure[0], structure):
+            compiled, captured = found
+            if isinstance(compiled, Refused):
+                raise compiled
+            if captured.same() and tree.alike(compiled.graph.structure[0], structure):
                 return compiled, captured.values()
-        contents = _contents(owner)
-        if contents is not None:
-            known = contents[1]
+        known = memory.look()
+    check(leaves, x_leaves)
     x = tree.unflatten(x_structure, [Tensor.of(t.data[at], None) for t in x_leaves])
     carry = tree.unflatten(structure, leaves)
-    graph = simplified(trace(step, carry, x, at=at))
+    try:
+        graph = simplified(trace(step, carry, x, at=at))
+        _check_carry(graph, leaves)
+        compiled = plan_of(graph, executor)
+    except Refused as why:
+        if memory is not None and not why.final:
+            memory.keep(key, why, None)
+        raise
+    captured = Captured(graph, graph.invariants(), known)
+    values = captured.values()
+    if memory is not None and not any(t.node is not None and not t.is_leaf for t in captured.sources.values()):
+        memory.keep(key, compiled, captured)
+    return compiled, values
+
+
+def _check_carry(graph: StepGraph, leaves: list[Tensor]) -> None:
     for new, old in zip(graph.carry_out, leaves, strict=True):
         if new.kind != "number" and (new.shape, new.dtype) != (old.shape, old.dtype):
             raise Refused(
                 f"scan: the step makes a carry of {new.shape} {new.dtype} from one of {old.shape} {old.dtype}; "
                 "a loop carries what it was given"
             )
+
+
+_plans: dict[Any, Compiled | Refused] = {}
+
+
+def plan_of(graph: StepGraph, executor: str) -> Compiled:
+    """The plan of a traced step, made now or for another step that computes the same. Raises Refused."""
     labels = batch_axes(graph)
-    signature = (executor, *_signature(graph, labels))
-    compiled = _plans.get(signature)
-    if compiled is None:
-        compiled = _plans[signature] = Compiled(graph, labels, executor)
-    captured = Captured(graph, graph.invariants(), known)
-    values = captured.values()
-    if contents is not None and not any(t.node is not None and not t.is_leaf for t in captured.sources.values()):
-        cached = _modules[owner]  # type: ignore[index]
-        if len(cached) >= 64:
-            cached.clear()
-        cached[key] = (contents[0], compiled, captured)
-    return compiled, values
-
-
-def _signature(graph: StepGraph, labels: dict[Value, Label]) -> tuple[Any, ...]:
-    """All that a plan depends on: the ops, how they are linked, shapes of rows, dtypes and numbers.
-
-    Not the batch size, nor where values live.
-    """
-    place = {v: i for i, v in enumerate(graph.values)}
-
-    def of(a: Value) -> Any:
-        if a.kind == "number":
-            return (type(a.array), a.array)
-        return place[a]
-
-    rows = [
-        (v.kind, v.name, v.index, tuple(map(of, v.args)), 
-         tuple(params_at(v, labels.get(v, INVARIANT), -1).items()), _shape(v, labels), str(v.dtype),
-         labels.get(v), v.array.reshape(-1)[0].item() if v.kind == "fill" else None)
-        for v in graph.values
-    ]  # fmt: skip
-    results = [*map(of, graph.carry_out), *map(of, graph.ys)]
-    gradients = [(of(v), of(g)) for v, g in graph.gradients.items()]
-    return (*rows, *results, *gradients, len(graph.carry), len(graph.ys), graph.backward_from)
-
-
-def _shape(v: Value, labels: dict[Value, Label]) -> Any:
-    if v.kind == "fill":
-        return len(v.shape)
-    return shape_at(v.shape, labels.get(v, INVARIANT), -1) if not v.many else None
+    key = (executor, *signature(graph, labels))
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) >= 512:
+            _plans.clear()
+        try:
+            found = Compiled(graph, labels, executor)
+        except Refused as why:
+            found = why
+        _plans[key] = found
+    if isinstance(found, Refused):
+        raise found
+    return found
 
 
 def threads_for(threads: int | None) -> int:
@@ -352,7 +314,6 @@ def run_compiled(
     leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
     x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
     frame = local.frame
-    _check(leaves, x_leaves)
     compiled, invariants = compiled_for(step, leaves, structure, x_leaves, x_structure, executor, total - 1 if reverse else 0)
     inputs = [*x_leaves, *leaves, *invariants]
     needs = [t.node is not None and t.node.op is not CUT for t in inputs]
@@ -366,7 +327,7 @@ def run_compiled(
     return tree.unflatten(carry_structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])
 
 
-def _check(leaves: list[Tensor], x_leaves: list[Tensor]) -> None:
+def check(leaves: list[Tensor], x_leaves: list[Tensor]) -> None:
     """Raises Refused for what no executor runs."""
     if not leaves:
         raise Refused("scan: there is no carry")

@@ -66,7 +66,7 @@ def explain(
     runs eagerly, one node for each op and step, as asked: compile=False
     """
     from . import COMPILE
-    from .compiled import _check, compiled_for
+    from .compiled import check, compiled_for
 
     if compile not in COMPILE:
         raise ValueError(f"explain: compile={compile!r} is not one of {COMPILE}")
@@ -78,7 +78,7 @@ def explain(
     leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
     x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
     try:
-        _check(leaves, x_leaves)
+        check(leaves, x_leaves)
         compiled, captured = compiled_for(step, leaves, structure, x_leaves, x_structure, str(compile))
     except Refused as why:
         if compile != "auto" or why.final:
