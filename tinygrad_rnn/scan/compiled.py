@@ -237,10 +237,11 @@ def compiled_for(
         )  # fmt: skip
         found = memory.get(key)
         if found is not None:
-            compiled, captured = found
+            compiled, captured, x_before = found
             if isinstance(compiled, Refused):
                 raise compiled
-            if captured.same() and tree.alike(compiled.graph.structure[0], structure):
+            same = tree.alike(compiled.graph.structure[0], structure) and tree.alike(x_before, x_structure)
+            if same and captured.same():
                 return compiled, captured.values()
         known = memory.look()
     check(leaves, x_leaves)
@@ -252,12 +253,12 @@ def compiled_for(
         compiled = plan_of(graph, executor)
     except Refused as why:
         if memory is not None and not why.final:
-            memory.keep(key, why, None)
+            memory.keep(key, why, None, x_structure)
         raise
     captured = Captured(graph, graph.invariants(), known)
     values = captured.values()
     if memory is not None and not any(t.node is not None and not t.is_leaf for t in captured.sources.values()):
-        memory.keep(key, compiled, captured)
+        memory.keep(key, compiled, captured, x_structure)
     return compiled, values
 
 

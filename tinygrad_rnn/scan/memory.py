@@ -30,11 +30,11 @@ class Memory:
 
     def __init__(self, owner: Module) -> None:
         self.owner = weakref.ref(owner)
-        self.entries: dict[Any, tuple[Any, Any]] = {}
+        self.entries: dict[Any, tuple[Any, ...]] = {}
         self.held: list[tuple[Any, tuple]] | None = None  # every container in the module, and what was in it
         self.steps: list[tuple[type, Any]] = []
 
-    def get(self, key: Any) -> tuple[Any, Any] | None:
+    def get(self, key: Any) -> tuple[Any, ...] | None:
         """What was kept under a key, if the module is still what it was."""
         found = self.entries.get(key)
         if found is not None and not self._unchanged():
@@ -84,11 +84,11 @@ class Memory:
         self.held, self.steps = (held, list(steps.items())) if whole else (None, [])
         return tensors
 
-    def keep(self, key: Any, compiled: Any, captured: Any) -> None:
+    def keep(self, key: Any, *made: Any) -> None:
         if self.held is not None:
             if len(self.entries) >= ENTRIES:
                 self.entries.clear()
-            self.entries[key] = (compiled, captured)
+            self.entries[key] = made
 
 
 _memories: dict[int, Memory] = {}

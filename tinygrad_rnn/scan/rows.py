@@ -292,8 +292,15 @@ def _scatter(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     raise _Mixed("the batch axis of what is written is not one of the array written into")
 
 
+def _ties(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    at = labels[v.args[0]]
+    if at in _axes(v, len(v.args[0].shape)):
+        raise _Mixed(f"it works along axis {at}, the batch's")
+    return at
+
+
 RULES: dict[str, Callable[..., Label]] = {
     "sum": _sum, "concatenate": _joined, "stack": _joined, "reshape": _reshape, "transpose": _transposed,
     "swapaxes": _transposed, "spread": _spread, "broadcast_to": _spread, "matmul": _matmul, "einsum": _contract,
-    "getitem": _getitem, "pad": _padded, "scatter": _scatter,
+    "getitem": _getitem, "pad": _padded, "scatter": _scatter, "ties": _ties,
 }  # fmt: skip

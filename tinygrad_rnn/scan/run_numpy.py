@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import INVARIANT, SHAPED, TOTAL, Label
+from .rows import INVARIANT, SHAPED, TOTAL, Label, shape_at
 from .run import Call
 from .trace import Refused, StepGraph, Value
 
@@ -26,6 +26,7 @@ UFUNCS = {
     "exp": np.exp, "log": np.log, "sqrt": np.sqrt, "maximum": np.maximum, "minimum": np.minimum, "matmul": np.matmul,
     "sin": np.sin, "cos": np.cos, "log1p": np.log1p, "expm1": np.expm1,
 }  # fmt: skip
+TURNS = {"swapaxes", "transpose"}
 BEFORE, LOOP, AFTER, ONCE = "before", "loop", "after", "once"
 
 
@@ -90,6 +91,7 @@ def _homes(graph: StepGraph, labels: dict[Value, Label]) -> dict[Value, tuple[bo
                 home = ONCE
             else:
                 fits = all(a in merged for a in rows) and v.kind in ("op", "pick")
+                fits = fits and (label in (0, TOTAL) or v.kind == "pick" or v.name in TURNS)
                 if fits:
                     merged.add(v)
                 home = BEFORE if v not in waiting else LOOP if v in needed else AFTER
@@ -172,7 +174,8 @@ class _Writer:
             return f"C{self.graph.carry_out.index(v)}[after]"
         if v not in self.series:
             self.series[v] = f"S{self.place[v]}"
-            self.buffers.append(f"S{self.place[v]} = np.empty((T, B, *{v.shape[1:]}), np.{v.dtype})")
+            sizes = ", ".join(map(str, shape_at(v.shape, self.labels[v], "B")))
+            self.buffers.append(f"S{self.place[v]} = np.empty((T, {sizes}), np.{v.dtype})")
         return self.series[v]
 
     def _make(self, v: Value, part: str) -> str:
@@ -326,8 +329,8 @@ class _Writer:
         body += loop + adding + finals
         for i, c in enumerate(g.carry):
             ones = (1,) * (len(c.shape) - 1)
-            copied = f"np.add(m{i}, 0, out=h{i})" if i in carried else f"np.zeros((B, *{c.shape[1:]}), np.{c.dtype})"
-            self.buffers.append(f"h{i} = np.empty((B, *{c.shape[1:]}), np.{c.dtype})")
+            copied = f"np.add(m{i}, 0, out=h{i}[t & 1])" if i in carried else f"np.zeros((B, *{c.shape[1:]}), np.{c.dtype})"
+            self.buffers.append(f"h{i} = np.empty((2, B, *{c.shape[1:]}), np.{c.dtype})")
             body.append(f"n{i} = {copied} if valid is None else np.where(valid[t].reshape(B, *{ones}), m{i}, n{i})")
         for v, series in self.series.items():
             value = self.made[LOOP, v]

@@ -143,6 +143,7 @@ class _Tracer:
     def __init__(self, graph: StepGraph) -> None:
         self.graph = graph
         self.by_array: dict[int, Value] = {}
+        self.by_node: dict[Node, Value] = {}  # of what was captured
         self.arrays: dict[Value, Any] = {}  # held, since their identity means a value
         self.stand_ins: dict[Value, Node] = {}
         self.backward = False
@@ -156,7 +157,13 @@ class _Tracer:
         """The value behind an argument: one known by its array, a number, or something captured from outside."""
         if not hasattr(x, "dtype"):
             return Value("number", array=x)
-        found = self.by_array.get(id(x))
+        found = self.by_node.get(node) if node is not None else None
+        if found is None:
+            found = self.by_array.get(id(x))
+        if found is not None and found.kind == "given" and None is not node is not found.node is not None:
+            found = self.by_node[node] = Value("given", array=x, node=node)  # two leaves that share an array
+            self.arrays[found] = x
+            self.graph.values.append(found)
         if found is None:
             uniform = self.backward and x.size and (x == x.reshape(-1)[0]).all()
             kind = "fill" if uniform else "given"  # rules make zeros; what users made is a given
@@ -164,6 +171,8 @@ class _Tracer:
             self.graph.values.append(found)
         elif found.kind == "given" and found.node is None:
             found.node = node
+        if found.kind == "given" and node is not None:
+            self.by_node.setdefault(node, found)
         return found
 
     def __call__(self, op: Op, arguments: tuple, parents: tuple, params: dict, output: Any) -> None:
@@ -304,6 +313,9 @@ def _trace_backward(graph: StepGraph, tracer: _Tracer, new: Sequence[Any], y: Se
             graph.values.append(value)
             roots.append(_node(t))
             cotangents.append(inner)
+    for v in graph.invariants():
+        if v.kind != "given" and v.node is not None:
+            v.node.inputs = ()  # what it was made of, outside the loop, is pulled back there, once
     wanted = {
         v.node: v
         for v in (*graph.carry, *graph.xs, *graph.invariants())

@@ -26,6 +26,8 @@ def lowered(graph: StepGraph, labels: Mapping[Value, Label]) -> StepGraph:
 
     def make(name: str, *args: Any, shape: tuple[int, ...] | None = None, **params: Any) -> Value:
         values = tuple(a if isinstance(a, Value) else Value("number", array=a) for a in args)
+        if name == "reshape":
+            params["shape"] = shape
         made = Value("op", op=REGISTRY[name], args=values, params=params)
         first = next(v for v in values if v.kind != "number")
         made.shape, made.dtype = np.broadcast_shapes(*[v.shape for v in values]) if shape is None else shape, first.dtype

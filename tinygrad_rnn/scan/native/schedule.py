@@ -140,7 +140,11 @@ class Schedule:
     def place(self, v: Value) -> Place | None:
         """Where a value is stored; an invariant's buffer is made when it is first asked for."""
         found = self.places.find(v)
-        if found is not None or self.labels.get(v) != INVARIANT or v.kind in ("number", "fill"):
+        if found is not None or v.kind in ("number", "fill"):
+            return found
+        if v.kind == "given" and isinstance(self.labels[v], int):  # captured, with a batch axis: a row for every row
+            return self.places.put(v, self.buffer("rows", v, outside="given"))
+        if self.labels.get(v) != INVARIANT:
             return found
         if v.kind == "op" and v.name in VIEWS and self.place(v.args[0]) is not None:
             found = self.places.find(v)
@@ -192,12 +196,14 @@ class Direction:
         for i, v in enumerate(g.carry):
             put(v, buffer("carry", v, outside=f"carry{i}"), "read")
         for i, v in enumerate(g.carry_out):
-            if v.kind in ("number", "fill") or self.labels[v] == INVARIANT or v in g.carry or v in g.xs:
-                continue
-            if v in self.s.places.stored:
-                continue
+            if v.kind in ("number", "fill") or self.labels[v] == INVARIANT:
+                raise Refused("a carry does not depend on the input or the state")
             place = self.s.places.stored[g.carry[i]]
-            self.roots[v] = Root(v, LOOP, put(v, place.buffer, "write"))
+            if v in self.s.places.stored:  # another carry, an input, or the same value carried twice
+                copy = Places(self.labels).put(v, place.buffer, "write")
+                self.extra.append(Root(v, LOOP, copy))
+            else:
+                self.roots[v] = Root(v, LOOP, put(v, place.buffer, "write"))
 
     def phase(self, v: Value) -> str:
         """Where a value is computed when it is stored."""
@@ -288,6 +294,9 @@ class Direction:
         else:
             for v, gr in g.gradients.items():
                 self._gradient(v, gr)
+            for i, v in enumerate(g.carry):
+                if v not in g.gradients:  # no cotangent goes on to the step before
+                    self._root_at(self._zeros(v), Places(self.labels).put(v, self.s.places.stored[g.g_carry[i]].buffer, "write"))
         for p in list(self.products.values()):
             for operand, _, phase in p.terms:
                 self.operand(operand, "step" if phase != LOOP else "rows")
@@ -421,6 +430,12 @@ class Direction:
             place = Places(self.labels).put(gr, s.buffer("rows", gr, outside=f"g_given{id(v)}"))
             self.extra.append(Root(gr, LOOP, place, add=True))
             self.totals[gr] = ("rows", place)
+
+    def _zeros(self, like: Value) -> Value:
+        made = Value("fill", array=np.zeros(1, like.dtype))
+        made.shape, made.dtype = like.shape, like.dtype
+        self.labels[made] = 0
+        return made
 
     def _root_at(self, v: Value, place: Place) -> None:
         if self.s.place(v) is None:
