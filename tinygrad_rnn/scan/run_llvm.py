@@ -78,6 +78,7 @@ class LlvmPlan:
         schedule = self.schedule
         place_of, stored = self.place_of, schedule.places.stored
         self.once = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.kind == "given"]
+        self.row_wise = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.outside == "given"]
         self.lengths_slot = place_of.get("lengths")
         self.x_slots = [place_of[stored[v].buffer.name] for v in self.graph.xs]
         self.carry_slots = [self._ends(f"carry{i}") for i in range(len(self.graph.carry))]
@@ -314,6 +315,8 @@ class _Run:
             self._give(slot, x)
         for slot, v in plan.once:
             self._give(slot, self._value(v))
+        for slot, v in plan.row_wise:
+            self._give(slot, np.moveaxis(self._value(v), plan.labels[v], 0))
         if plan.lengths_slot is not None:
             lengths = _NONE if call.lengths is None else np.ascontiguousarray(call.lengths, np.int64)
             self.alive.append(lengths)
@@ -357,7 +360,9 @@ class _Run:
             if call.needs[v.index]:
                 self.wanted.add(f"gx{v.index}")
         for v, slot in plan.g_row_slots:
-            results[v] = self._empty(slot, self._shape(v))
+            label, shape = plan.labels[v], self._shape(v)
+            rows = self._empty(slot, (call.B, *shape[:label], *shape[label + 1 :]))
+            results[v] = np.moveaxis(rows, 0, label)
         made: dict[Value, np.ndarray] = {}
         for v, position, gradient, leaves in plan.g_given:
             if call.needs[position]:

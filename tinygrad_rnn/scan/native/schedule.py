@@ -681,7 +681,12 @@ class Direction:
                     stack.append((a, argument(a, self.labels[a], index)))
 
     def _read(self, unit: Unit, place: Place, index: tuple) -> None:
-        if place.buffer.kind in ("rows",) and place.source not in self.mine:
+        if place.buffer.outside == "given":
+            if unit.root.phase != LOOP:
+                raise Refused("a captured array with a batch axis is read outside the loop")
+            unit.reads.append((place, place.linear(index)))
+            return
+        if place.buffer.kind == "rows" and place.source not in self.mine:
             raise KeepForward(place.source)
         if place.buffer.kind in ("step", "carry") and (self.back or unit.root.phase != LOOP) and place.source not in self.roots:
             place.buffer.kept = True
