@@ -52,6 +52,9 @@ def batch_axes(graph: StepGraph) -> dict[Value, Label]:
         if not v.shape or v.shape[0] != batch:
             raise Refused(f"scan: {v.kind} of shape {v.shape} does not begin with the batch axis, of size {batch}")
         labels[v] = 0
+    for v in (*graph.ys, *graph.carry_out):
+        if v.kind == "given" and v.shape[:1] == (batch,):  # a captured array handed out as it is
+            labels[v] = 0
     again = True
     while again:  # until no captured array changes its label: one round, and a second where one joined the batch
         joined: dict[Value, int] = {}

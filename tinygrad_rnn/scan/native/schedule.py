@@ -22,7 +22,7 @@ from .index import BATCH, VIEWS, Ix, NeedSplit, NeedStore, Place, Places, argume
 
 __all__ = ["Buffer", "Direction", "Product", "Root", "Schedule", "Unit"]
 
-BEFORE, LOOP, AFTER = "before", "loop", "after"
+PHASES = BEFORE, LOOP, AFTER = "before", "loop", "after"
 DEAR = {"tanh", "sigmoid", "exp", "expm1", "log", "log1p", "softplus", "silu", "elu", "sin", "cos", "pow", "erf"}
 DEAR_COST = 6  # ops: what storing a value and reading it again is worth
 REDUCTIONS = {"sum": "sum", "mean": "sum", "max": "max", "min": "min"}
@@ -199,7 +199,7 @@ class Direction:
             if v.kind in ("number", "fill") or self.labels[v] == INVARIANT:
                 raise Refused("a carry does not depend on the input or the state")
             place = self.s.places.stored[g.carry[i]]
-            if v in self.s.places.stored:  # another carry, an input, or the same value carried twice
+            if self.s.place(v) is not None:  # another carry, an input, or the same value carried twice
                 copy = Places(self.labels).put(v, place.buffer, "write")
                 self.extra.append(Root(v, LOOP, copy))
             else:
@@ -251,13 +251,24 @@ class Direction:
                 return [t for a in v.args for t in self._terms(a, inner)]
         return [v]
 
+    def _ready(self, v: Value) -> str:
+        """The phase in which a value can be computed, as far as products tell."""
+        if v not in self.waiting:
+            return BEFORE
+        below = self.graph.needed_for([v])
+        return AFTER if any(self.s.is_product(p) and self.product_phase(p) == AFTER for p in below & self.mine) else LOOP
+
     def _chain(self, v: Value, products: list[Value], bias: Value | None, rest: Value | None, keep: Any) -> None:
         if any(self.s.users[p] > 1 for p in products if p is not v):
             for p in products:  # a product that others read too is a chain of its own
                 self._chain(p, [p], None, None, keep)
             return
         phases = {p: self.product_phase(p) for p in products}
-        order = sorted(products, key=lambda p: (BEFORE, LOOP, AFTER).index(phases[p]))
+        order = sorted(products, key=lambda p: PHASES.index(phases[p]))
+        if rest is not None and PHASES.index(self._ready(rest)) > PHASES.index(phases[order[0]]):
+            for p in products:  # what they are added to comes later than they do
+                self._chain(p, [p], None, None, keep)
+            return
         phase = phases[order[-1]]
         s, g = self.s, self.graph
         target: Place
@@ -277,7 +288,7 @@ class Direction:
             target = s.places.put(v, s.buffer("step" if step else "rows", v))
         base = None
         if rest is not None:
-            base = Root(rest, LOOP if phase != BEFORE else BEFORE, target)
+            base = Root(rest, BEFORE if phase == BEFORE else self._ready(rest) if rest in self.waiting else LOOP, target)
             self.extra.append(base)
         terms = [(p.args[0], p.args[1], phases[p]) for p in order]
         self.products[v] = Product(v, phase, target, terms, bias, base)
@@ -462,6 +473,8 @@ class Direction:
                 return
         if gr.name == "sum" and len(np.atleast_1d(gr.params["axis"])) == 1:
             x = gr.args[0]
+            if self._reduction(x) is not None:
+                self.store(x, "rows")
             place = Places(self.labels).put(x, self.s.buffer("groups", x))
             phase = self.phase(x)
             self.extra.append(Root(x, phase, place, add=True))
