@@ -24,6 +24,7 @@ from ..op import CUT
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
+from .eager import masked
 from .explain import described
 from .memory import memory_of, signature
 from .plan import plan_for
@@ -136,23 +137,27 @@ class Run:
         found = self.compiled.plan.backward(call, full[:n], full[n:])
         return [found.get(v) for v in (*graph.xs, *graph.carry, *self.compiled.invariants)]
 
+    def one_step(self, x: list[Any], carry: list[Any], given: list[Any]) -> tuple[Any, ...]:
+        """One step of the graph on Tensors: the new carry and the outputs."""
+        graph, labels = self.compiled.graph, self.compiled.labels
+        env: dict[Value, Any] = dict(zip(self.compiled.invariants, given, strict=True))
+        env.update(zip(graph.carry, carry, strict=True))
+        env.update(zip(graph.xs, x, strict=True))
+        for v in graph.values[: graph.backward_from]:
+            if v not in env and v.kind in ("op", "pick"):
+                env[v] = applied(v, env, labels[v], carry[0].shape[0])
+        return tuple(_value(env, v) for v in (*graph.carry_out, *graph.ys))
+
     def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The same run as plain ops, for derivatives of derivatives."""
         graph, (a, b) = self.compiled.graph, self.cuts
         call = self._new_call([t.data for t in inputs])
         series, carry = inputs[:a], list(inputs[a:b])
-        given = dict(zip(self.compiled.invariants, inputs[b:], strict=True))
-        own = [v for v in graph.values[: graph.backward_from] if v not in given and v.kind in ("op", "pick")]
         ys: list[Any] = [None] * call.T
         where = primitive_where()
         for t in call.order:
-            env: dict[Value, Any] = dict(given)
-            env.update(zip(graph.carry, carry, strict=True))
-            env.update((v, x[t]) for v, x in zip(graph.xs, series, strict=True))
-            for v in own:
-                env[v] = applied(v, env, self.compiled.labels[v], call.B)
-            new = [_value(env, v) for v in graph.carry_out]
-            y = [_value(env, v) for v in graph.ys]
+            out = self.one_step([x[t] for x in series], carry, list(inputs[b:]))
+            new, y = list(out[: b - a]), list(out[b - a :])
             if call.valid is not None:
                 row = call.valid[t]
                 new = [where(_mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
@@ -206,6 +211,13 @@ def _pushforward(t: Sequence[Any], arrays: Sequence[Any], run: Run) -> tuple[Any
     inputs = [x if type(x) is Tensor else Tensor.of(x, None) for x in arrays]
     moving = [i for i, x in enumerate(t) if x is not None]
 
+    try:
+        with recording(not raw):
+            found = _tangents([x if x is None or type(x) is Tensor else Tensor.of(x, None) for x in t], inputs, run)
+        return tuple(x.data if raw else x for x in found)
+    except Refused:
+        pass  # a step may have code where its forward mode has none: the plain loop below does it
+
     def along(*chosen: Any) -> tuple[Any, ...]:
         values = list(inputs)
         for i, x in zip(moving, chosen, strict=True):
@@ -215,6 +227,38 @@ def _pushforward(t: Sequence[Any], arrays: Sequence[Any], run: Run) -> tuple[Any
     with recording(True):
         _, tangents = jvp(along, [inputs[i] for i in moving], [t[i] for i in moving])
     return tuple(x.data if raw else x for x in tangents)
+
+
+def _tangents(t: Sequence[Any], inputs: list[Tensor], run: Run) -> tuple[Any, ...]:
+    """Forward mode of a run: the run of the step's forward mode, compiled as any step. Raises Refused."""
+    graph, (a, b), options = run.compiled.graph, run.cuts, run.options
+    carry = [Tensor.of(np.zeros_like(v.data), None) if d is None else d for v, d in zip(inputs[a:b], t[a:b], strict=True)]
+    moving_x = [i for i in range(a) if t[i] is not None]
+    moving_given = [i for i in range(b, len(inputs)) if t[i] is not None]
+    along_given = [t[i] for i in moving_given]
+
+    def step(state: Any, series: Any) -> Any:
+        primals, tangents = [*state[0], *series[0]], [*state[1], *series[1]]
+        order = [*range(a, b), *range(a)]
+        moving = [*range(a, b), *moving_x, *moving_given]
+        values = {**dict(enumerate(inputs)), **dict(zip(order, primals, strict=True))}
+
+        def one(*chosen: Any) -> tuple[Any, ...]:
+            now = {**values, **dict(zip(moving, chosen, strict=True))}
+            return run.one_step([now[i] for i in range(a)], [now[i] for i in range(a, b)], [now[i] for i in range(b, len(inputs))])
+
+        out, d_out = jvp(one, [values[i] for i in moving], [*tangents, *along_given])
+        n = len(graph.carry)
+        return (list(out[:n]), list(d_out[:n])), list(d_out[n:])
+
+    d_series = [t[i] for i in moving_x]
+    if d_series and options["lengths"] is not None:
+        d_series = masked(d_series, options["total"], options["lengths"])[0]
+    last, ys = run_compiled(
+        step, (inputs[a:b], carry), (inputs[:a], d_series), options["total"], options["lengths"], options["reverse"],
+        "auto" if run.compiled.plan.name == "llvm" else run.compiled.plan.name, options["threads"],
+    )  # fmt: skip
+    return (*last[1], *ys)
 
 
 @primitive("scan", _pullback, jvp=_pushforward, many=True)
