@@ -55,6 +55,7 @@ def batch_axes(graph: StepGraph) -> dict[Value, Label]:
     for v in (*graph.ys, *graph.carry_out):
         if v.kind == "given" and v.shape[:1] == (batch,):  # a captured array handed out as it is
             labels[v] = 0
+    settled: dict[Value, int] = {}  # what joined in an earlier round; ops on captured arrays may, too
     again = True
     while again:  # until no captured array changes its label: one round, and a second where one joined the batch
         joined: dict[Value, int] = {}
@@ -71,6 +72,8 @@ def batch_axes(graph: StepGraph) -> dict[Value, Label]:
             elif v not in joined:
                 try:
                     labels[v] = _label(v, labels, batch, joined)
+                    if labels[v] == INVARIANT:
+                        labels[v] = settled.get(v, INVARIANT)
                 except _Mixed as why:
                     shapes = ", ".join(str(a.shape) for a in v.args)
                     raise Refused(
@@ -80,7 +83,7 @@ def batch_axes(graph: StepGraph) -> dict[Value, Label]:
         for v, axis in joined.items():
             if again and labels[v] not in (INVARIANT, axis):
                 raise Refused(f"scan: a captured array {v.shape} has its batch at axis {labels[v]} and at axis {axis}")
-            labels[v] = axis
+            labels[v] = settled[v] = axis
     for v in (*graph.carry_out, *graph.ys):
         if v.kind == "number" or labels[v] == INVARIANT:
             continue
