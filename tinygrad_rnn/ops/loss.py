@@ -66,7 +66,7 @@ def _of_target(x, targets):
 
 def _softmax_minus_targets(g, logits, targets, label_smoothing):
     """g · (softmax − q), with q the smoothed targets."""
-    xp = namespace(targets)
+    xp = namespace(array_of(targets))
     p = softmax(logits)
     scaled = expand_dims(g, -1) * (p - label_smoothing / logits.shape[-1] if label_smoothing else p)
     grid = [xp.arange(n).reshape(-1, *[1] * (targets.ndim - 1 - a)) for a, n in enumerate(targets.shape)]
