@@ -25,6 +25,7 @@ NATIVE_CELLS = ("LSTM", "GRUResetAfter", "ElmanRNN")
 OTHERS = {SMALL: {"torch loop": 5.0, "jax scan": 1.3}, MIDDLE: {"torch loop": 2.5, "jax scan": 1.3}}
 
 SHARE = {("LSTM", Size(64, 32, 256, 256)): 0.85}  # of one core's measured peak, over the whole step
+START = {"first, s": 10.0, "later, s": 0.5}  # the first run of a cell: ever, and in a later process; at most
 MEMORY = 1.0  # torch.nn.LSTM's peak / ours, at every size of NATIVE
 EAGER = {"op": 1.5, (100, 32, 128): 1.1, (64, 1, 32): 1.5}  # our time / eager torch's, at most
 

@@ -38,9 +38,14 @@ def _pinned(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, usual)
 
 
-def results(job: str, *, threads: int, **options: Any) -> Iterator[dict[str, Any]]:
-    """What a job of ``zoo.bench.__main__`` measures, one by one, as it is measured. Raises UserError when it fails."""
-    environment = {**os.environ, **dict.fromkeys(THREADS, str(threads)), **ENVIRONMENT}
+def results(
+    job: str, *, threads: int, variables: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[dict[str, Any]]:
+    """What a job of ``zoo.bench.__main__`` measures, one by one, as it is measured. Raises UserError when it fails.
+
+    ``variables`` are set in the environment of the measuring process.
+    """
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(threads)), **ENVIRONMENT, **(variables or {})}
     task = json.dumps({"job": job, "threads": threads, **options})
     with _pinned(threads):
         child = subprocess.Popen(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from zoo import console
 from zoo.bench.measure import Ratio
-from zoo.bench.plan import MEMORY, OPPONENTS, SHARE, Size, musts
+from zoo.bench.plan import MEMORY, OPPONENTS, SHARE, START, Size, musts
 
 COLUMNS = [name for opponents in OPPONENTS.values() for name in opponents]
 
@@ -81,6 +81,13 @@ def memory_line(cell: str, size: Size, ours: int, theirs: int) -> Line:
     facts = {"ours, MB": digits(ours / 1e6), "torch.nn, MB": digits(theirs / 1e6)}
     record = {"cell": cell, "size": size, "ours bytes": ours, "torch.nn bytes": theirs, "score": asdict(score)}
     return Line((cell, sizes(size)), facts, {"torch.nn": score}, record)
+
+
+def start_line(cell: str, first: float, later: float) -> Line:
+    """Two results of start.measure, the second with the code on disk."""
+    scores = {name: Score(s, most=START[name]) for name, s in zip(START, (first, later), strict=True)}
+    record = {"cell": cell, "scores": {name: asdict(score) for name, score in scores.items()}}
+    return Line((cell,), {}, scores, record)
 
 
 def eager_line(result: Mapping[str, Any]) -> Line:

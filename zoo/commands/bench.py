@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from zoo import console, registry
 from zoo.bench.equations import EQUATIONS
 from zoo.bench.plan import NATIVE, OPPONENTS, contests
 from zoo.bench.process import processors, results
-from zoo.bench.table import COLUMNS, Table, cell_line, eager_line, environment, memory_line
+from zoo.bench.table import COLUMNS, Table, cell_line, eager_line, environment, memory_line, start_line
 from zoo.commands import COUNT, Parser
 from zoo.errors import UserError, unknown
 
@@ -31,7 +32,7 @@ must be, with ! where it is missed (exit status 1).
 
 The share of peak counts the products with the cell's matrices alone, on one core, beside the fastest product
 that NumPy, torch or the scan compiler manage, each in its best round. Memory is what one step of the LSTM adds
-to a fresh process.
+to a fresh process; a start is the first run of a cell in one, with no code on disk and with it there.
 """
 
 EXAMPLES = """examples:
@@ -69,7 +70,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--vs", metavar="LIBRARIES", help="torch, jax or torch,jax (default: torch, and jax if there)")
     parser.add_argument("--threads", type=COUNT, metavar="N", help="cores and threads (default: one, then two)")
     parser.add_argument("--rounds", type=COUNT, metavar="N", help="turns of each contestant (21; 5 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds, no memory")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds, no memory, no starts")
     parser.add_argument("--json", metavar="FILE", help="write the numbers into a file too")
     parser.add_argument("--eager", action="store_true", help="ops, and an LSTM in a loop, beside eager torch instead")
     given = parser.parse_args(arguments)
@@ -128,6 +129,19 @@ def _cells(given: argparse.Namespace, about: Mapping[str, str]) -> Iterator[Tabl
         if None not in bytes:
             lines = [memory_line("LSTM", *each) for each in zip(NATIVE, bytes[::2], bytes[1::2])]
             yield Table("memory", _title("peak memory of one step", 1, about), ["cell", "T, B, I, H"], lines, HEADS)
+    if not given.quick:
+        found = list(_followed(_starts(names), 2 * len(names)))
+        lines = [start_line(*each) for each in zip(names, found[::2], found[1::2], strict=True)]
+        yield Table("start", _title("first run of a cell, and in a later process", 1, about), ["cell"], lines)
+
+
+def _starts(names: Iterable[str]) -> Iterator[float]:
+    """For each cell the seconds of its first run with an empty cache of compiled code, and again with a full one."""
+    for name in names:
+        with tempfile.TemporaryDirectory() as cache:
+            for _ in range(2):
+                measured = results("start", threads=1, cell=name, variables={"TINYGRAD_RNN_CACHE": cache})
+                yield from (result["seconds"] for result in measured)
 
 
 def _title(work: str, threads: int, about: Mapping[str, str]) -> str:
