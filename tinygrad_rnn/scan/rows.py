@@ -107,7 +107,7 @@ def _label(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value,
     name, kind = v.name, v.op.kind  # type: ignore[union-attr]
     if name in RULES:
         return RULES[name](v, labels, batch, joined)
-    if kind in ("elementwise", "constant") and "axis" not in v.params or name in BROADCASTING:
+    if (kind in ("elementwise", "constant") and "axis" not in v.params) or name in BROADCASTING:
         return _broadcast(v, args, labels, batch, joined)
     if "axis" in v.params and len(args) == 1:
         return _along_axis(v, labels)
