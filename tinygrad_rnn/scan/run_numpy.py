@@ -98,6 +98,14 @@ def _homes(graph: StepGraph, labels: dict[Value, Label]) -> dict[Value, tuple[bo
                 if not fits or (home == BEFORE and any(homes[a] == (backward, LOOP) for a in rows)):
                     home = LOOP
             homes[v] = (backward, home)
+        early = [v for v in graph.values[start:stop] if homes[v] == (backward, LOOP)]
+        if backward:  # of captured arrays with a batch axis: added up step by step
+            early += [g for v, g in graph.gradients.items() if v.kind not in ("x", "carry") and isinstance(labels[g], int)]
+        while early:  # what the loop reads is made in it, though nothing carried depends on it
+            v = early.pop()
+            if homes.get(v) == (backward, AFTER):
+                homes[v] = (backward, LOOP)
+            early += [a for a in v.args if homes.get(a) == (backward, AFTER)]
     return homes
 
 

@@ -114,7 +114,7 @@ class StepGraph:
         """What does not change along time and is used by what does: captured arrays, and ops on them alone."""
         moving = self.depends_on([*self.xs, *self.carry, *self.g_carry, *self.g_ys])
         own, way_back = self.values[: self.backward_from], self.values[self.backward_from :]
-        made_later = set(way_back)
+        made_later = {v for v in way_back if v.kind != "given"}
         used = {a: None for v in own if v in moving for a in v.args}
         used.update(dict.fromkeys((*self.carry_out, *self.ys)))
         used.update((a, None) for v in way_back for a in v.args if a not in made_later)

@@ -541,17 +541,18 @@ class Nest:
             total = self._combine(unit, total, b.shuffle_vector(total, total, order))
         how, count = self._how(unit)
         if count != 1:
-            size = self._count(unit)
+            size = self._count(b, unit)
             total = b.fdiv(total, lanes.splat(b, b.sitofp(size, lanes.scalar)))
         address = self._address(b, unit.root.place, unit.target)
         if self._kind(unit) == "both":
             total = self._combine(unit, total, lanes.splat(b, b.load(address, typ=lanes.scalar)))
         b.store(b.extract_element(total, ir.IntType(32)(0)), address)
 
-    def _count(self, unit: Unit) -> Any:
+    def _count(self, b: Any, unit: Unit) -> Any:
+        """How many entries a mean is made of."""
         total: Any = INT(1)
         for name in unit.reduced:
-            total = self.f.b.mul(total, self.f.size(self.sizes[name]))
+            total = b.mul(total, self.f.size(self.sizes[name]))
         return total
 
     def _linear(self, b: Any, linear: Ix, *, skip: str = "") -> Any:
@@ -570,7 +571,7 @@ class Nest:
         lanes, b, place = self.lanes, self.b, unit.root.place
         how, count = self._how(unit)
         if count != 1:
-            value = b.fdiv(value, lanes.splat(b, b.sitofp(self._count(unit), lanes.scalar)))
+            value = b.fdiv(value, lanes.splat(b, b.sitofp(self._count(b, unit), lanes.scalar)))
         c = dict(unit.target.terms).get(self.inner, 0)
         adding = unit.root.add or self._kind(unit) == "outer"
         if value.type != lanes.vector:

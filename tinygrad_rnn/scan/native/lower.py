@@ -71,9 +71,17 @@ def _reduce(make: Make, name: str, x: Value, v: Value) -> Value:
 
 def _exponentials(v: Value, make: Make) -> tuple[Value, Value, Value]:
     x = v.args[0]
-    below = make("sub", x, _reduce(make, "max", x, v))
+    below = make("sub", x, _top(v, make))
     e = make("exp", below)
-    return below, e, _reduce(make, "sum", e, v)
+    tiny = float(np.finfo(x.dtype).tiny)  # where all entries are −inf there is nothing to divide by
+    return below, e, make("maximum", _reduce(make, "sum", e, v), tiny)
+
+
+def _top(v: Value, make: Make) -> Value:
+    """The largest entry; a finite number where it is infinite, so that −inf − −inf is −inf."""
+    x = v.args[0]
+    limits = np.finfo(x.dtype)
+    return make("clip", _reduce(make, "max", x, v), min=float(limits.min), max=float(limits.max))
 
 
 def _softmax(v: Value, label: Any, make: Make) -> Value:
@@ -88,7 +96,7 @@ def _log_softmax(v: Value, label: Any, make: Make) -> Value:
 
 def _logsumexp(v: Value, label: Any, make: Make) -> Value:
     x = v.args[0]
-    top = _reduce(make, "max", x, v)
+    top = _top(v, make)
     total = _reduce(make, "sum", make("exp", make("sub", x, top)), v)
     out = make("add", make("log", total), top)
     return out if out.shape == v.shape else make("reshape", out, shape=v.shape)

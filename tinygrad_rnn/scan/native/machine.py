@@ -8,13 +8,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available", "build", "cache_folder", "load", "vector_bytes"]
+__all__ = ["available", "build", "cache_folder", "load", "processor", "vector_bytes"]
 
 SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 DIGEST = 32
@@ -55,6 +56,11 @@ def _machine() -> Any:
 
     cpu, features, _ = _host()
     return llvm.Target.from_default_triple().create_target_machine(cpu=cpu, features=features, opt=3)
+
+
+def processor() -> str:
+    """The name of this processor, as far as it can be told."""
+    return _host()[0] if available() is None else platform.machine()
 
 
 @lru_cache(maxsize=1)

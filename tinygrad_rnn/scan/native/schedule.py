@@ -198,6 +198,8 @@ class Direction:
         for i, v in enumerate(g.carry_out):
             if v.kind in ("number", "fill") or self.labels[v] == INVARIANT:
                 raise Refused("a carry does not depend on the input or the state")
+            if v.dtype.kind == "b":
+                raise Refused("a carry is boolean, which machine code does not store")
             place = self.s.places.stored[g.carry[i]]
             if self.s.place(v) is not None:  # another carry, an input, or the same value carried twice
                 copy = Places(self.labels).put(v, place.buffer, "write")
@@ -400,6 +402,8 @@ class Direction:
 
     def _result(self, v: Value, name: str) -> Place:
         """An output along time."""
+        if v.dtype is not None and v.dtype.kind == "b":
+            raise Refused("an output is boolean, which machine code does not store")
         if v.kind in ("number", "fill") or self.labels[v] == INVARIANT:
             raise Refused("an output does not depend on the input or the state")
         place = self.s.place(v)
@@ -438,6 +442,8 @@ class Direction:
             place = Places(self.labels).put(gr, buffer)._replace(when="write")
             self._root_at(gr, place)
         else:  # captured, with a batch axis: added up along time, row by row
+            if self._reduction(gr) is not None:
+                self.store(gr, "rows")
             place = Places(self.labels).put(gr, s.buffer("rows", gr, outside=f"g_given{id(v)}"))
             self.extra.append(Root(gr, LOOP, place, add=True))
             self.totals[gr] = ("rows", place)
