@@ -24,6 +24,7 @@ from ..op import CUT
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
+from . import choices
 from .eager import masked
 from .explain import described
 from .memory import memory_of, signature
@@ -276,7 +277,7 @@ def compiled_for(
     if isinstance(owner, Module):
         memory = memory_of(owner)
         key = (
-            step.__func__, executor,  # type: ignore[attr-defined]
+            step.__func__, executor, choices.epoch(),  # type: ignore[attr-defined]
             *[(a := t.data).shape + (a.dtype.num, type(a)) for t in leaves], *[(a := t.data).shape[1:] + (a.dtype.num, type(a)) for t in x_leaves],
         )  # fmt: skip
         found = memory.get(key)
@@ -321,7 +322,7 @@ _plans: dict[Any, Compiled | Refused] = {}
 def plan_of(graph: StepGraph, executor: str) -> Compiled:
     """The plan of a traced step, made now or for another step that computes the same. Raises Refused."""
     labels = batch_axes(graph)
-    key = (executor, *signature(graph, labels))
+    key = (executor, choices.epoch(), *signature(graph, labels))
     found = _plans.get(key)
     if found is None:
         if len(_plans) >= 512:

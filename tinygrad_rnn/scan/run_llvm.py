@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .blas import by_blas, in_place_of, large_products
 from .native import machine
 from .rows import TOTAL, Label, batch_axes, shape_at
 from .run import Call
@@ -63,14 +64,16 @@ class LlvmPlan:
         names = [stage.name for stages in self.module.stages.values() for stage in stages]
         names += [f"{side}_whole" for side in self.module.stages]
         functions = dict(zip(names, machine.load(machine.build(str(self.module.ir)), names), strict=True))
-        self.stages = {side: [(functions[s.name], s.over, s.wanted) for s in stages] for side, stages in self.module.stages.items()}
-        self.whole = {side: functions[f"{side}_whole"] for side in self.module.stages}
-        self.bits = {side: [(1 << i, s.wanted) for i, s in enumerate(stages)] for side, stages in self.module.stages.items()}
+        sides = self.module.stages.items()
+        self.stages = {side: [(s.name, functions[s.name], s.over, s.wanted) for s in stages] for side, stages in sides}
+        self.whole = {side: functions[f"{side}_whole"] for side, _ in sides}
+        self.bits = {side: [(1 << i, s.wanted) for i, s in enumerate(stages)] for side, stages in sides}
         self.header = len(HEADER)
         self.numbers = np.array([*self.module.numbers, 0.0], np.float64)
         self.numbers_at = address(self.numbers)
         self.place_of = {name: i for i, name in enumerate([b.name for b in self.schedule.buffers] + self.module.extra)}
         self.layouts: dict[Any, Layout] = {}
+        self.large = large_products(self)
         self._facts()
 
     def _facts(self) -> None:
@@ -125,7 +128,8 @@ class LlvmPlan:
                 self.g_x_slots.append((v, place_of[names[f"gx{v.index}"]]))
             elif v.kind != "carry" and labels[gradient] == TOTAL:
                 position = len(graph.xs) + len(graph.carry) + self.given.index(v)
-                leaves = [(leaf, place_of[f"total{number[leaf]}"], f"total{number[leaf]}") for leaf in self._leaves(d, gradient)]
+                totals = [(leaf, f"total{number[leaf]}") for leaf in self._leaves(d, gradient)]
+                leaves = [(leaf, place_of[name], name) for leaf, name in totals]
                 self.g_given.append((v, position, gradient, leaves))
             elif v.kind != "carry":
                 self.g_row_slots.append((v, place_of[d.totals[gradient][1].buffer.name]))
@@ -158,10 +162,6 @@ class LlvmPlan:
         run, call.kept = call.kept, None
         return run.backward(g_carry, g_ys)
 
-    def lines(self) -> list[str]:
-        """What runs where, in words."""
-        return [f"{side}: {', '.join(stage.name for stage in stages)}" for side, stages in self.module.stages.items()]
-
 
 class Layout:
     """Where the buffers of a run lie, for one T and B."""
@@ -178,7 +178,8 @@ class Layout:
         for side in plan.module.stages:
             slots, offsets, total = [], [], 0
             for slot, (b, rows) in enumerate(zip(buffers, self.rows, strict=True)):
-                outside = b.kind == "given" or (b.outside and not b.outside.startswith("carry")) or b.name in plan.y_buffers
+                outside = b.kind == "given" or b.name in plan.y_buffers
+                outside |= bool(b.outside) and not b.outside.startswith("carry")
                 if outside or b.name in seen or b.name not in plan.used[side]:
                     continue
                 seen.add(b.name)
@@ -198,10 +199,17 @@ class Layout:
         rest = [*self.masks, *plan.module.sizes]
         self.integers = {side: np.array([*h, *rest], np.int64) for side, h in header.items()}
         self.addresses = {side: integers.ctypes.data for side, integers in self.integers.items()}
-        self.stages = {
-            side: [(f, self._count(over, T, B), self._unit(over), wanted) for f, over, wanted in stages]
-            for side, stages in plan.stages.items()
-        }
+        skipped = {"read": call.read, "write": call.write}
+        self.mixed: set[str] = set()  # sides with stages that are not our own code
+        self.stages: dict[str, list[tuple[Any, int, int, str]]] = {}
+        for side, stages in plan.stages.items():
+            self.stages[side] = []
+            for name, function, over, wanted in stages:
+                work, stage = plan.large.get(name), (function, self._count(over, T, B), self._unit(over), wanted)
+                if work is not None and by_blas(plan, work, T * B, function):
+                    stage = (in_place_of(work, plan.dtype, T, B, skipped), 1, 1, wanted)
+                    self.mixed.add(side)
+                self.stages[side].append(stage)
         self.pointers = ctypes.c_uint64 * len(plan.place_of)
         shapes = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
         self.outputs = [(plan.place_of[name], shapes[name]) for name in sorted(plan.y_buffers)]
@@ -293,7 +301,7 @@ class _Run:
         call, layout = self.call, self.layout
         pointers = layout.pointers(*self.pointers)
         integers, numbers = layout.addresses[side], self.plan.numbers_at
-        if call.threads == 1:
+        if call.threads == 1 and side not in layout.mixed:
             chosen = 0
             for bit, wanted in self.plan.bits[side]:
                 if not wanted or wanted in self.wanted:
@@ -364,7 +372,7 @@ class _Run:
             rows = self._empty(slot, (call.B, *shape[:label], *shape[label + 1 :]))
             results[v] = np.moveaxis(rows, 0, label)
         made: dict[Value, np.ndarray] = {}
-        for v, position, gradient, leaves in plan.g_given:
+        for _, position, _, leaves in plan.g_given:
             if call.needs[position]:
                 for leaf, slot, wanted in leaves:
                     if leaf not in made:
