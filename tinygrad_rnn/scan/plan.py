@@ -29,10 +29,8 @@ def plan_for(graph: StepGraph, labels: dict[Value, Label], executor: str) -> tup
         return EXECUTORS[executor](graph, labels), []
     question = f"executor {hashlib.sha256(repr(signature(graph, labels)).encode()).hexdigest()[:12]}"
     began = choices.fixed(question)
-    if began == EAGER:
-        raise Refused("this run began with the plain loop")
-    fallbacks = []
-    for name in PREFERENCE if began is None else (began,):
+    fallbacks = ["this run began with the plain loop"] if began == EAGER else []
+    for name in PREFERENCE if began is None else {began} - {EAGER}:
         try:
             if name not in PREFERENCE:
                 raise Refused("no executor has this name")

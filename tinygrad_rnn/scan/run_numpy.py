@@ -74,6 +74,7 @@ def _compiled(source: str, names: dict[str, Any]) -> Any:
 def _homes(graph: StepGraph, labels: dict[Value, Label]) -> dict[Value, tuple[bool, str]]:
     """For every value whether the way back makes it, and in which part."""
     homes: dict[Value, tuple[bool, str]] = {}
+    once = set(graph.invariants())
     merged: set[Value] = set()  # values that can be made for all T·B rows at once
     for backward in (False, True):
         start, stop = (graph.backward_from, len(graph.values)) if backward else (0, graph.backward_from)
@@ -87,7 +88,7 @@ def _homes(graph: StepGraph, labels: dict[Value, Label]) -> dict[Value, tuple[bo
             if v.kind in ("x", "carry", "g_carry", "g_y"):
                 home = LOOP if v.kind in ("carry", "g_carry") else BEFORE
                 merged.add(v)
-            elif v.kind in ("given", "fill") or label == INVARIANT:
+            elif v.kind in ("given", "fill") or label == INVARIANT or v in once:
                 home = ONCE
             else:
                 fits = all(a in merged for a in rows) and v.kind in ("op", "pick")
@@ -122,6 +123,7 @@ class _Writer:
         self.series: dict[Value, str] = {}  # loop values stored along time
         self.wanted: dict[Value, None] = {}  # what the way back wants of the forward pass
         self.place = {v: i for i, v in enumerate(self.graph.values)}
+        self.given = {v: i for i, v in enumerate(self.graph.invariants())}
 
     # every value has one home; other parts fetch it from where it is stored
 
@@ -137,8 +139,8 @@ class _Writer:
 
     def _find(self, v: Value, part: str) -> str:
         backward, home = self.homes[v]
-        if v.kind == "given" or (v.kind in ("op", "pick") and self.labels[v] == INVARIANT and not backward):
-            return f"given[{self._given(v)}]"  # values of the step that nothing moves come from outside
+        if v in self.given:
+            return f"given[{self.given[v]}]"  # values of the step that nothing moves come from outside
         if home == ONCE and v.kind != "fill":
             return self._make(v, ONCE) if part == ONCE else self.get(v, ONCE)
         if v.kind == "fill":
@@ -156,9 +158,6 @@ class _Writer:
             return f"merged({self.store(v)})"
         name = self.get(v, home)
         return f"{self._stored_merged(v, home)}[t]" if part == LOOP else name
-
-    def _given(self, v: Value) -> int:
-        return self.graph.invariants().index(v)
 
     def _fill_axis(self, v: Value) -> int:
         sizes = [i for i, n in enumerate(v.array.shape) if n == self.graph.batch]
@@ -324,7 +323,7 @@ class _Writer:
                 results[v] = f"{series}.reshape(T, B, *{v.shape[1:]})"
             else:  # summed along time, step by step
                 name = f"a{self.place[v]}"
-                self.buffers.append(f"{name} = np.zeros({'given[%d].shape' % self._given(v)}, np.{v.dtype})")
+                self.buffers.append(f"{name} = np.zeros({'given[%d].shape' % self.given[v]}, np.{v.dtype})")
                 adding.append(f"{name} += {self.get(gradient, LOOP)}")
                 results[v] = name
         carried = {v.index: gradient for v, gradient in g.gradients.items() if v in g.carry}

@@ -311,7 +311,9 @@ class Function:
             mode = INT(0)
             if p.bias is not None:
                 mode = INT(2)
-                bias = self.row(b, self.places.place(p.bias).buffer, "", t, INT(0))  # type: ignore[union-attr]
+                where = self.places.place(p.bias)
+                assert where is not None
+                bias = lanes.at(b, self.row(b, where.buffer, "", t, INT(0)), self.size(where.offset))
             elif p.place.buffer.kind == "pong":
                 mode = b.select(b.icmp_signed("!=", self.header("lengths"), INT(0)), INT(1), INT(0))
         a = lanes.at(b, self.row(b, place.buffer, place.when, t, self.first), self.size(place.offset))

@@ -98,6 +98,7 @@ class Schedule:
 
     def __init__(self, graph: StepGraph, labels: dict[Value, Label]) -> None:
         self.graph, self.labels = graph, labels
+        self.given = set(graph.invariants())  # what they are made of is not known here
         self.users: dict[Value, int] = {}
         for v in graph.values:
             for a in v.args:
@@ -142,11 +143,11 @@ class Schedule:
         found = self.places.find(v)
         if found is not None or v.kind in ("number", "fill"):
             return found
-        if v.kind == "given" and isinstance(self.labels[v], int):  # captured, with a batch axis: a row for every row
+        if v in self.given and isinstance(self.labels[v], int):  # captured, with a batch axis: a row for every row
             return self.places.put(v, self.buffer("rows", v, outside="given"))
         if self.labels.get(v) != INVARIANT:
             return found
-        if v.kind == "op" and v.name in VIEWS and self.place(v.args[0]) is not None:
+        if v.kind == "op" and v.name in VIEWS and v not in self.given and self.place(v.args[0]) is not None:
             found = self.places.find(v)
         return found or self.places.put(v, self.buffer("given", v))
 
@@ -238,12 +239,19 @@ class Direction:
             if not products:
                 continue
             others = [t for t in terms if t not in products]
-            bias = [t for t in others if self.labels.get(t) == INVARIANT and t.shape == v.shape[1:]]
+            bias = [t for t in others if self._is_bias(t, v)]
             rest = [t for t in others if t not in bias]
             if len(bias) > 1 or (rest and v not in must) or len(rest) > 1 or (rest and bias):
                 continue
             absorbed |= {*inner, *products}
             self._chain(v, products, bias[0] if bias else None, rest[0] if rest else None, keep)
+
+    def _is_bias(self, t: Value, v: Value) -> bool:
+        """Whether one vector, its entries behind one another, is added to every row of v."""
+        if self.labels.get(t) != INVARIANT or t.shape != v.shape[1:]:
+            return False
+        place = self.s.place(t)
+        return place is not None and place.strides == (1,)
 
     def _terms(self, v: Value, inner: list[Value], *, top: bool = False) -> list[Value]:
         if v.name == "add" and (top or self.s.users[v] == 1) and v in self.mine and v.kind == "op":
@@ -267,14 +275,16 @@ class Direction:
             return
         phases = {p: self.product_phase(p) for p in products}
         order = sorted(products, key=lambda p: PHASES.index(phases[p]))
-        if rest is not None and PHASES.index(self._ready(rest)) > PHASES.index(phases[order[0]]):
-            for p in products:  # what they are added to comes later than they do
-                self._chain(p, [p], None, None, keep)
-            return
-        phase = phases[order[-1]]
         s, g = self.s, self.graph
+        phase = phases[order[-1]]
         target: Place
         gradient_of = next((x for x, gr in g.gradients.items() if gr is v), None) if self.back else None
+        late = rest is not None and PHASES.index(self._ready(rest)) > PHASES.index(phases[order[0]])
+        passed_on = gradient_of is not None and gradient_of in g.carry and phase == LOOP != phases[order[0]]
+        if late or passed_on:  # what they are added to comes later than they do, or there is no room for it before
+            for p in products:
+                self._chain(p, [p], None, None, keep)
+            return
         if gradient_of is not None and gradient_of in g.carry and phase == LOOP:
             target = s.places.put(v, s.places.stored[g.g_carry[gradient_of.index]].buffer, "write")
         elif gradient_of is not None and gradient_of.kind == "x":
