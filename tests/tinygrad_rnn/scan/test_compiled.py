@@ -111,6 +111,16 @@ CASES: dict[str, Case] = {
         fades, {"W": W, "U": U, "decay": numbers(H)}, h0,
         {"value": inputs, "mask": numbers(T, B, D) > 0, "gap": abs(numbers(T, B, 1))},
     ),
+    "an output made of the state before": Case(lambda c, h, x: (tg.tanh(x + h @ c[0]), h @ c[1]), [W, W[::-1]], h0, x),
+    "a transposed weight": Case(lambda W, h, x: ((h := tg.tanh(x + h @ W.T)), h), W, h0, x),
+    "a part of an array as bias": Case(
+        lambda c, h, x: (tg.tanh(x @ c[0] + c[1][H:] + h @ c[0]), tg.concatenate([h, h], axis=-1) * c[1]),
+        [W, numbers(2 * H)], h0, x,
+    ),
+    "every second entry as bias": Case(
+        lambda c, h, x: (tg.tanh(x @ c[0] + c[1][::2] + h @ c[0]), tg.concatenate([h, h], axis=-1) * c[1]),
+        [W, numbers(2 * H)], h0, x,
+    ),
     "a named tuple as carry": Case(
         lambda W, s, x: (Pair(h := tg.tanh(x + s.c @ W), 0.5 * s.c + h), (h, s.h)), W, Pair(h0, h0 / 2), x
     ),
