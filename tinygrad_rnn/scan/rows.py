@@ -10,12 +10,12 @@ there on be used linearly, so that totals of all steps may be added first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .trace import Refused, StepGraph, Value
 
-__all__ = ["INVARIANT", "SHAPED", "TOTAL", "Label", "batch_axes", "params_at", "shape_at"]
+__all__ = ["INVARIANT", "SHAPED", "TOTAL", "Label", "batch_axes", "batch_axis", "params_at", "shape_at"]
 
 Label = int | str
 INVARIANT, TOTAL = "invariant", "total"
@@ -23,9 +23,14 @@ BROADCASTING = {
     "where", "abs", "maximum", "minimum", "clip", "real", "imag", "conj", "angle", "alias", "astype", "tap", "transfer",
 }  # fmt: skip
 LINEAR_IN_ALL = {"add", "sub", "neg", "alias", "astype", "real", "conj", "concatenate", "stack"}
-
-
 SHAPED = {"reshape", "spread", "broadcast_to", "scatter"}  # ops with a parameter that says the batch size
+
+
+def batch_axis(labels: Mapping[Value, Label], v: Value) -> int:
+    """The batch axis of a value that has one."""
+    at = labels[v]
+    assert isinstance(at, int)
+    return at
 
 
 def shape_at(shape: tuple[int, ...], label: Label, batch: Any) -> tuple[Any, ...]:
@@ -180,8 +185,7 @@ def _joined(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 def _reshape(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     (a,) = v.args
-    at = labels[a]
-    assert isinstance(at, int)
+    at = batch_axis(labels, a)
     before, size = math.prod(a.shape[:at]), a.shape[at]
     for i, n in enumerate(v.shape):
         if n == size and math.prod(v.shape[:i]) == before:
@@ -203,8 +207,7 @@ def _transposed(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 def _spread(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     (a,) = v.args
-    at = labels[a]
-    assert isinstance(at, int)
+    at = batch_axis(labels, a)
     return at - len(a.shape) + len(v.shape)
 
 
@@ -248,8 +251,7 @@ def _contract(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Val
 
 def _getitem(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     (a,) = v.args
-    at = labels[a]
-    assert isinstance(at, int)
+    at = batch_axis(labels, a)
     index = v.params["index"]
     index = index if isinstance(index, tuple) else (index,)
     full = (None, None, None)

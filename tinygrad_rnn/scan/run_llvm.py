@@ -46,7 +46,7 @@ class LlvmPlan:
     def __init__(self, graph: StepGraph, labels: dict[Value, Label]) -> None:
         if why := machine.available():
             raise Refused(why)
-        from .native.emit import HEADER, Module
+        from .native.module import HEADER, Module
         from .native.gemm import columns, packed_size
         from .native.lanes import Lanes
         from .native.lower import lowered

@@ -6,18 +6,17 @@ later, as long as no entry is written before it was read for the last time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from ..trace import Value
+from ..trace import StepGraph, Value
+from .direction import LOOP, PHASES, Direction, Root, Unit
 from .index import Ix
-
-if TYPE_CHECKING:
-    from .schedule import Buffer, Direction, Root, Schedule, Unit
+from .places import Buffer
 
 __all__ = ["guests"]
 
-LOOP = "loop"
+Range = tuple[int, int]  # of entries in a row: from, to before
 
 
 class Access(NamedTuple):
@@ -30,80 +29,80 @@ class Access(NamedTuple):
     last: int
 
 
-def guests(schedule: Schedule) -> dict[Value, tuple[Value, int]]:
+def guests(graph: StepGraph, forward: Direction, backward: Direction | None) -> dict[Value, tuple[Value, int]]:
     """For each value that can lie in another's buffer: that other one, a product's result, and where in its row."""
     found: dict[Value, tuple[Value, int]] = {}
-    for host in schedule.forward.products.values():
+    for host in forward.products.values():
         buffer = host.place.buffer
-        if buffer.kind != "step" or buffer.outside or host.place.offset or host.value in schedule.graph.carry_out:
+        if buffer.kind != "step" or buffer.outside or host.place.offset or host.value in graph.carry_out:
             continue
-        forward = _loop_reads(schedule.forward, {buffer.name})
-        if forward is None or (schedule.backward is not None and _uses(schedule.backward, buffer.name)):
+        reads = _loop_reads(forward, {buffer.name: 0})
+        if reads is None or (backward is not None and _uses(backward, buffer.name)):
             continue
-        taken: list[tuple[int, int]] = []
-        names = {buffer.name}
-        for root in list(schedule.forward.roots.values()):
-            at = _free(root, buffer, forward, taken)
+        taken: list[Range] = []
+        shifts = {buffer.name: 0}  # where in the host's row each of its guests begins
+        for root in forward.roots.values():
+            size = root.place.buffer.size
+            at = _free(root, buffer, reads, taken, range(0, buffer.size - size + 1, max(size, 1)))
             if at is not None and root.value not in found:
                 found[root.value] = (host.value, at)
-                taken.append((at, at + root.place.buffer.size))
-                names.add(root.place.buffer.name)
-        if schedule.backward is None:
-            continue
-        shifts = {r.place.buffer.name: found[v][1] for v, r in schedule.forward.roots.items() if v in found and found[v][0] is host.value}
-        backward = _loop_reads(schedule.backward, names, shifts)
+                taken.append((at, at + size))
+                shifts[root.place.buffer.name] = at
         if backward is None:
             continue
-        for root in schedule.backward.roots.values():
-            if root.value not in found and root.place.buffer.size == buffer.size and _free(root, buffer, backward, [], [0]) == 0:
+        reads = _loop_reads(backward, shifts)
+        if reads is None:
+            continue
+        for root in backward.roots.values():
+            fits = root.value not in found and root.place.buffer.size == buffer.size
+            if fits and _free(root, buffer, reads, [], [0]) == 0:
                 found[root.value] = (host.value, 0)
                 break
     return found
 
 
-def _units(direction: Direction, phase: str) -> Iterator[tuple[int, int, Unit]]:
-    for level, groups in direction.groups[phase].items():
+def _units(d: Direction, phase: str) -> Iterator[tuple[int, int, Unit]]:
+    """The units of a phase, with the level and the loop that each is in."""
+    for level, groups in d.groups[phase].items():
         for i, group in enumerate(groups):
             for unit in group:
                 yield level, i, unit
 
 
-def _uses(direction: Direction, name: str) -> bool:
-    return name in direction.used_buffers() or any(
-        how == "outer" and any(place.buffer.name == name for place in what) for how, what in direction.totals.values()
-    )
+def _uses(d: Direction, name: str) -> bool:
+    return name in d.used_buffers() or name in _in_totals(d)
 
 
-def _loop_reads(direction: Direction, names: set[str], shifts: dict[str, int] | None = None) -> list[Access] | None:
+def _in_totals(d: Direction) -> set[str]:
+    """The buffers that gradients of weights are made from."""
+    return {place.buffer.name for how, what in d.totals.values() if how == "outer" for place in what}
+
+
+def _loop_reads(d: Direction, shifts: Mapping[str, int]) -> list[Access] | None:
     """All readings of some buffers, when all of them happen in regions of the loop; else None."""
-    for p in direction.products.values():
-        if any(direction.operand_place(operand).buffer.name in names for operand, *_ in p.terms):
-            return None
-    for how, what in direction.totals.values():
-        if how == "outer" and any(place.buffer.name in names for place in what):
-            return None
+    operands = {d.operand_place(term.operand).buffer.name for p in d.products.values() for term in p.terms}
+    if not shifts.keys().isdisjoint(operands | _in_totals(d)):
+        return None
     found = []
-    for phase in ("before", LOOP, "after"):
-        for level, group, unit in _units(direction, phase):
+    for phase in PHASES:
+        for level, group, unit in _units(d, phase):
             for place, linear in unit.reads:
-                if place.buffer.name in names:
+                if place.buffer.name in shifts:
                     if phase != LOOP:
                         return None
-                    at = linear + (shifts or {}).get(place.buffer.name, 0)
+                    at = linear + shifts[place.buffer.name]
                     found.append(Access(level, group, at, at.offset, at.top(unit.sizes)))
     return found
 
 
-def _free(
-    root: Root, host: Buffer, reads: list[Access], taken: list[tuple[int, int]], places: list[int] | None = None
-) -> int | None:
-    """Where in the host's row a root may be written, if anywhere."""
+def _free(root: Root, host: Buffer, reads: list[Access], taken: list[Range], starts: Iterable[int]) -> int | None:
+    """Where in the host's row a root may be written, if anywhere: the first of some places."""
     buffer = root.place.buffer
     if buffer.kind != "step" or buffer.outside or root.phase != LOOP or root.place.offset or root.add or buffer is host:
         return None
     if any(unit.reduced for unit in root.units):
         return None
-    for at in places or range(0, host.size - buffer.size + 1, max(buffer.size, 1)):
+    for at in starts:
         if any(at < stop and start < at + buffer.size for start, stop in taken):
             continue
         if all(_safe(root, unit, at, reads) for unit in root.units):
