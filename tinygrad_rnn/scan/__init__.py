@@ -11,7 +11,7 @@ from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from .eager import masked, run_eager, time_length
 from .explain import explain
-from .trace import Refused
+from .graph import Refused
 
 __all__ = ["explain", "scan"]
 

@@ -18,8 +18,8 @@ import numpy as np
 from .. import tree
 from ..autodiff import pull
 from ..declare import primitive
-from ..node import local, recording
 from ..nn.module import Module
+from ..node import local, recording
 from ..op import CUT
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
@@ -27,11 +27,12 @@ from ..transforms import jvp
 from . import choices
 from .eager import masked
 from .explain import described
+from .graph import Refused, StepGraph, Value, simplified
 from .memory import memory_of, signature
 from .plan import plan_for
 from .rows import INVARIANT, Label, batch_axes, params_at, shape_at
 from .run import Call
-from .trace import Refused, StepGraph, Value, simplified, trace
+from .trace import trace
 
 __all__ = ["Compiled", "compiled_for", "run_compiled"]
 

@@ -18,9 +18,9 @@ import numpy as np
 from .. import tree
 from ..tensor import Tensor, tensor
 from .eager import time_length
+from .graph import Refused, StepGraph, Value
 from .names import Names
 from .run import Call
-from .trace import Refused, StepGraph, Value
 from .work import COPIES, FREE, PHASES, SIDES, Piece, pieces
 
 __all__ = ["described", "explain"]

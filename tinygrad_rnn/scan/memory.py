@@ -15,8 +15,8 @@ import numpy as np
 from ..nn.module import Module
 from ..random import Generator
 from ..tensor import Tensor
+from .graph import StepGraph, Value
 from .rows import INVARIANT, Label, params_at, shape_at
-from .trace import StepGraph, Value
 
 __all__ = ["Memory", "memory_of", "signature"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..node import Node
-from .trace import StepGraph, Value
+from .graph import StepGraph, Value
 
 __all__ = ["Names"]
 

@@ -6,11 +6,11 @@ import hashlib
 from typing import Any
 
 from . import choices
+from .graph import Refused, StepGraph, Value
 from .memory import signature
 from .rows import Label
 from .run_llvm import LlvmPlan
 from .run_numpy import NumpyPlan
-from .trace import Refused, StepGraph, Value
 
 __all__ = ["EXECUTORS", "plan_for"]
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .trace import Refused, StepGraph, Value
+from .graph import Refused, StepGraph, Value
 
 __all__ = ["INVARIANT", "SHAPED", "TOTAL", "Label", "batch_axes", "batch_axis", "params_at", "shape_at"]
 
@@ -70,10 +70,7 @@ def batch_axes(graph: StepGraph) -> dict[Value, Label]:
             if v.kind in ("given", "fill"):
                 labels[v] = INVARIANT
             elif v.kind == "pick":
-                labels[v] = labels[v.args[0]]
-                if v.args[0].name == "unstack" and isinstance(labels[v], int):
-                    axis = v.args[0].params["axis"] % len(v.args[0].args[0].shape)
-                    labels[v] -= axis < labels[v]  # type: ignore[operator]
+                labels[v] = _picked(v, labels)
             elif v not in joined:
                 try:
                     labels[v] = _label(v, labels, batch, joined)
@@ -89,30 +86,48 @@ def batch_axes(graph: StepGraph) -> dict[Value, Label]:
             if again and labels[v] not in (INVARIANT, axis):
                 raise Refused(f"scan: a captured array {v.shape} has its batch at axis {labels[v]} and at axis {axis}")
             labels[v] = settled[v] = axis
+    _check_results(graph, labels)
+    return labels
+
+
+def _check_results(graph: StepGraph, labels: Mapping[Value, Label]) -> None:
+    """Raise Refused unless results begin with the batch axis, and gradients have theirs where their values do."""
     for v in (*graph.carry_out, *graph.ys):
-        if v.kind == "number" or labels[v] == INVARIANT:
-            continue
-        if labels[v] != 0:
+        if v.kind != "number" and labels[v] not in (INVARIANT, 0):
             raise Refused(f"scan: a result of the step of shape {v.shape} does not begin with the batch axis")
     for v, g in graph.gradients.items():
         if labels[v] == INVARIANT and labels[g] not in (TOTAL, INVARIANT):
             raise Refused(f"scan: the gradient of a captured array {v.shape} is not a sum over the batch")
         if isinstance(labels[v], int) and labels[g] != labels[v]:
             raise Refused(f"scan: the gradient of an array {v.shape} has its batch at another axis")
-    return labels
+
+
+def _picked(v: Value, labels: Mapping[Value, Label]) -> Label:
+    """One of several results of an op; of an unstack it lacks the axis."""
+    whole = v.args[0]
+    at = labels[whole]
+    if whole.name != "unstack" or not isinstance(at, int):
+        return at
+    return at - (whole.params["axis"] % len(whole.args[0].shape) < at)
+
+
+def _from_right(labels: Mapping[Value, Label], v: Value) -> int | None:
+    """The batch axis counted from the right, where values that meet entry by entry are aligned."""
+    at = labels[v]
+    return at - len(v.shape) if isinstance(at, int) else None
 
 
 def _label(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
+    """The label of an op's result, from those of its arguments; what joins the batch is noted in ``joined``."""
     args = [a for a in v.args if a.kind not in ("number", "fill")]
     known = [labels[a] for a in args]
     if all(k == INVARIANT for k in known):
         return INVARIANT
     if TOTAL in known:
         return _total(v, args, known)
-    name, kind = v.name, v.op.kind  # type: ignore[union-attr]
-    if name in RULES:
-        return RULES[name](v, labels, batch, joined)
-    if (kind in ("elementwise", "constant") and "axis" not in v.params) or name in BROADCASTING:
+    if v.name in RULES:
+        return RULES[v.name](v, labels, batch, joined)
+    if (v.family in ("elementwise", "constant") and "axis" not in v.params) or v.name in BROADCASTING:
         return _broadcast(v, args, labels, batch, joined)
     if "axis" in v.params and len(args) == 1:
         return _along_axis(v, labels)
@@ -121,7 +136,7 @@ def _label(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value,
 
 def _total(v: Value, args: list[Value], known: list[Label]) -> Label:
     """A value made of totals: only what is linear in them jointly may be done before they are added up."""
-    name, kind = v.name, v.op.kind  # type: ignore[union-attr]
+    name, kind = v.name, v.family
     others = [k for k in known if k != TOTAL]
     linear = name in LINEAR_IN_ALL and not others and not any(a.kind == "number" for a in v.args)
     linear |= kind == "linear" and len(args) == 1
@@ -136,7 +151,7 @@ def _broadcast(
     v: Value, args: list[Value], labels: dict[Value, Label], batch: int, joined: dict[Value, int]
 ) -> Label:
     """Entry by entry: batch axes meet at the same place, counted from the right."""
-    places = {labels[a] - len(a.shape) for a in args if isinstance(labels[a], int)}  # type: ignore[operator]
+    places = {at for a in args if (at := _from_right(labels, a)) is not None}
     if len(places) != 1:
         raise _Mixed("the batch axes of its arguments are at different places")
     (place,) = places
@@ -156,11 +171,10 @@ def _axes(v: Value, ndim: int) -> tuple[int, ...]:
 def _along_axis(v: Value, labels: dict[Value, Label]) -> Label:
     """Something done along other axes than the batch's, whose number may shrink."""
     (a,) = [a for a in v.args if a.kind not in ("number", "fill")]
-    at, axes = labels[a], _axes(v, len(a.shape))
-    assert isinstance(at, int)
+    at, axes = batch_axis(labels, a), _axes(v, len(a.shape))
     if at in axes:
         raise _Mixed(f"it works along axis {at}, the batch's")
-    if v.op.many or len(v.shape) == len(a.shape):  # type: ignore[union-attr]
+    if v.many or len(v.shape) == len(a.shape):
         return at
     return at - sum(i < at for i in axes)
 
@@ -170,11 +184,10 @@ def _sum(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 
 def _joined(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
-    places = {labels[a] for a in v.args if a.kind != "fill"}
-    if len(places) != 1:
+    first, *others = [a for a in v.args if a.kind != "fill"]
+    if any(labels[a] != labels[first] for a in others):
         raise _Mixed("it joins values with and without a batch axis")
-    (at,) = places
-    assert isinstance(at, int)
+    at = batch_axis(labels, first)
     axis = v.params["axis"] % len(v.shape)
     if v.name == "stack":
         return at + (axis <= at)
@@ -195,27 +208,25 @@ def _reshape(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 def _transposed(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     (a,) = v.args
-    at, order = labels[a], list(range(len(a.shape)))
-    assert isinstance(at, int)
+    order = list(range(len(a.shape)))
     if v.name == "swapaxes":
         i, j = v.params["axis1"], v.params["axis2"]
         order[i], order[j] = order[j], order[i]
     else:
         order = [i % len(a.shape) for i in v.params["axes"]]
-    return order.index(at)
+    return order.index(batch_axis(labels, a))
 
 
 def _spread(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     (a,) = v.args
-    at = batch_axis(labels, a)
-    return at - len(a.shape) + len(v.shape)
+    return batch_axis(labels, a) - len(a.shape) + len(v.shape)
 
 
 def _matmul(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
     a, b = v.args
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise _Mixed("a product with a vector; give it an axis of size 1")
-    place = [labels[x] - len(x.shape) if isinstance(labels[x], int) else None for x in (a, b)]  # type: ignore[operator]
+    place = [_from_right(labels, x) for x in (a, b)]
     if place == [-1, -2]:
         if len(a.shape) > 2 or len(b.shape) > 2:
             raise _Mixed("a sum over rows of stacked matrices")
@@ -288,7 +299,7 @@ def _scatter(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
         raise _Mixed("it writes at places given by an array")
     a = v.args[0]
     for at, n in enumerate(v.params["shape"]):  # the place of the batch in the array written into
-        if n != a.shape[labels[a]]:  # type: ignore[index]
+        if n != a.shape[batch_axis(labels, a)]:
             continue
         probe = Value("op", op=v.op, args=(Value("given"),), params={"index": v.params["index"]})
         probe.args[0].shape = v.params["shape"]

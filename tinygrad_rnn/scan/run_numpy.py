@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from .graph import Refused, StepGraph, Value
 from .rows import INVARIANT, SHAPED, TOTAL, Label, shape_at
 from .run import Call
-from .trace import Refused, StepGraph, Value
 
 __all__ = ["NumpyPlan"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from .graph import Value
 from .names import Names
 from .rows import INVARIANT, TOTAL
-from .trace import Value
 
 __all__ = ["COPIES", "FREE", "PHASES", "SIDES", "Piece", "pieces"]
 

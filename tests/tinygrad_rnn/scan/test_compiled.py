@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.scan.trace import Refused
+from tinygrad_rnn.scan.graph import Refused
 
 T, B, D, H, S = 5, 3, 4, 6, 7
 EXECUTORS = ("numpy", "llvm")

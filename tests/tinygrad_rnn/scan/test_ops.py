@@ -13,7 +13,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tests.tinygrad_rnn.cases import Case, all_cases
-from tinygrad_rnn.scan.trace import Refused
+from tinygrad_rnn.scan.graph import Refused
 
 
 def arrays_of(case: Case) -> tuple[np.ndarray, ...]:

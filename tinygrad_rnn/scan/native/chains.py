@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
+from ..graph import StepGraph, Value
 from ..rows import INVARIANT
-from ..trace import StepGraph, Value
 from .direction import AFTER, BEFORE, LOOP, PHASES, Direction, Product, Root, Term, is_product
 from .places import Place
 
@@ -113,7 +113,8 @@ def _chain(
     if rest is not None:
         base = Root(rest, BEFORE if phase == BEFORE else _ready(d, rest) if rest in d.waiting else LOOP, place)
         d.extra.append(base)
-    d.products[v] = Product(v, phase, place, [Term(*p.args, phases[p]) for p in order], bias, base)
+    terms = [Term(p.args[0], p.args[1], phases[p]) for p in order]
+    d.products[v] = Product(v, phase, place, terms, bias, base)
 
 
 def _target(d: Direction, v: Value, phase: str, kind: str) -> Place:

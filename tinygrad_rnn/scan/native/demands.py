@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..graph import Refused, Value
 from ..rows import INVARIANT, TOTAL
-from ..trace import Refused, Value
 from .direction import LOOP, Direction, Root, Total
 from .places import Place, laid_out
 from .reductions import reduction

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..graph import StepGraph, Value
 from ..rows import INVARIANT, Label
-from ..trace import StepGraph, Value
 from .index import Index, Ix
 from .places import Buffer, Place, Places, laid_out
 

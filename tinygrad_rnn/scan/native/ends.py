@@ -6,7 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..trace import Value
+from ..graph import Value
 from .function import Function
 from .gemm import outer, pack
 from .lanes import INT, repeat

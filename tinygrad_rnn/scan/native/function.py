@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..trace import Value
+from ..graph import Value
 from .direction import Direction
 from .lanes import INT, PTR, Lanes, repeat
 from .places import Buffer, Place

@@ -1,7 +1,7 @@
 """Which entry of a value is meant: affine indices, and what a view shows at one.
 
 Inside the loop a value is one row's; its batch axis has no index. An index names for every axis an affine expression of
-loop variables. Splits, reshapes, transposes and the like cost nothing: an index into a view is an index into what it views.
+loop variables. Splits, reshapes and transposes cost nothing: an index into a view is an index into what it views.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..graph import Refused, Value
 from ..rows import INVARIANT, Label, batch_axis
-from ..trace import Refused, Value
 
 __all__ = [
     "BATCH", "Index", "Ix", "NeedSplit", "NeedStore", "argument", "axis_of", "begins", "concatenation", "order_of",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ..trace import StepGraph, Value
+from ..graph import StepGraph, Value
 from .direction import LOOP, PHASES, Direction, Root, Unit
 from .index import Ix
 from .places import Buffer

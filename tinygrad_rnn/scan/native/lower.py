@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...op import REGISTRY
+from ..graph import StepGraph, Value
 from ..rows import INVARIANT, Label
-from ..trace import StepGraph, Value
 
 __all__ = ["lowered"]
 
@@ -30,7 +30,8 @@ def lowered(graph: StepGraph, labels: Mapping[Value, Label]) -> StepGraph:
             params["shape"] = shape
         made = Value("op", op=REGISTRY[name], args=values, params=params)
         first = next(v for v in values if v.kind != "number")
-        made.shape, made.dtype = np.broadcast_shapes(*[v.shape for v in values]) if shape is None else shape, first.dtype
+        made.shape = np.broadcast_shapes(*[v.shape for v in values]) if shape is None else shape
+        made.dtype = first.dtype
         out.values.append(made)
         return made
 
@@ -104,7 +105,7 @@ def _logsumexp(v: Value, label: Any, make: Make) -> Value:
 
 def _norm(v: Value, label: Any, make: Make) -> Value:
     x = v.args[0]
-    gone, kept = _kept(v)
+    gone, _ = _kept(v)
     squares = make("mul", x, x)
     return make("sqrt", make("sum", squares, shape=v.shape, axis=gone, keepdims=v.params["keepdims"]))
 
@@ -116,7 +117,8 @@ def _sum(v: Value, label: Any, make: Make) -> Value | None:
         return None
     x = v.args[0]
     within = tuple(a for a in gone if a != label)
-    row = make("sum", x, shape=tuple(1 if a in within else n for a, n in enumerate(x.shape)), axis=within, keepdims=True)
+    shape = tuple(1 if a in within else n for a, n in enumerate(x.shape))
+    row = make("sum", x, shape=shape, axis=within, keepdims=True)
     total = make("sum", row, shape=_kept(v)[1], axis=(label,), keepdims=True)
     return total if total.shape == v.shape else make("reshape", total, shape=v.shape)
 

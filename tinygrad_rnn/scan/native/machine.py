@@ -132,7 +132,7 @@ def load(code: bytes, names: list[str]) -> list[Any]:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    functions = [SIGNATURE(engine.get_function_address(name)) for name in names]
+    functions: list[Any] = [SIGNATURE(engine.get_function_address(name)) for name in names]
     for function in functions:
         function.engine = engine  # the code lives as long as one of its functions
     return functions

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..trace import Refused, Value
+from ..graph import Refused, Value
 from . import functions
 from .direction import Unit
 from .function import Function

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..trace import Refused, Value
+from ..graph import Refused, Value
 from . import functions
 from .direction import AFTER, LOOP, Direction, KeepForward, Root, Unit, is_product
 from .index import BATCH, Index, Ix, NeedSplit, NeedStore, argument, concatenation, through

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..graph import Value
 from .direction import PHASES, Direction, Product, Root, Unit
 from .index import Ix
 from .nests import settle
 from .places import Place
 from .reductions import DEAR_COST, cost
-from ..trace import Value
 
 __all__ = ["arrange"]
 

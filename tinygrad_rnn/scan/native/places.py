@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..graph import Value
 from ..rows import INVARIANT, Label
-from ..trace import Value
 from .index import BATCH, Index, Ix, axis_of, begins, order_of, parts_of, row_shape
 
 __all__ = ["Buffer", "Place", "Places", "laid_out", "reshaped"]
@@ -91,7 +91,7 @@ class Places:
         return place
 
     def find(self, v: Value) -> Place | None:
-        """The place of a value that is stored, or is a view of one that is; what is captured is when it is first asked for."""
+        """The place of a value that is stored, or a view of one that is; what is captured gets one when first asked for."""
         found = self._seen(v)
         if found is not None or v.kind in ("number", "fill"):
             return found

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..graph import Value
 from ..rows import Label, batch_axis
-from ..trace import Value
 from .direction import is_product
 from .index import BATCH
 

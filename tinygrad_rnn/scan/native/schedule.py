@@ -17,8 +17,8 @@ from collections.abc import Collection
 
 import numpy as np
 
+from ..graph import Refused, StepGraph, Value
 from ..rows import Label
-from ..trace import Refused, StepGraph, Value
 from .chains import find_chains
 from .demands import demand, enter
 from .direction import Direction, KeepForward

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..trace import Value
+from ..graph import Value
 from .places import Buffer, Place
 
 __all__ = ["HEADER", "Slots", "weight_name"]
