@@ -37,9 +37,9 @@ def scan(
     until their last valid step.
 
     ``compile``: False is the plain loop, one node per op and step, that pictures are drawn from. Else the step is
-    traced and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the Numba
-    project's LLVM binding that compiles) makes machine code of the loop, "numpy" needs no compiler, and "auto" takes
-    the first of them that can run the step, or the plain loop. Where every op is watched (``detect_anomaly``, a trace
+    traced and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the
+    Numba project's LLVM binding that compiles) makes machine code of the loop, "numpy" needs no compiler, and "auto"
+    takes the first of them that can run the step, or the plain loop. Where every op is watched (``detect_anomaly``, a trace
     to draw) it is the plain loop. A compiled step must be a map over the rows of the batch
     (axis 0 of every carry, axis 1 of xs), and must not look at the numbers in Tensors. ``threads``: how many threads
     share the rows (else NUMBA_NUM_THREADS, else 1); their number does not change a bit of the result.
@@ -58,7 +58,7 @@ def scan(
         from .compiled import run_compiled
 
         try:
-            return run_compiled(step, init, *masked(xs, total, lengths), reverse, compile, threads)
+            return run_compiled(step, init, *masked(xs, total, lengths), reverse, str(compile), threads)
         except Refused as why:
             if compile != "auto" or why.final:
                 raise

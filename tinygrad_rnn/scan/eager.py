@@ -51,8 +51,8 @@ def run_eager(
     series, structure = tree.flatten(xs)
     series = [_tensor(x) for x in series]
     valid, full = None, total
-    if lengths is not None:
-        series, _, host = masked(series, total, lengths)
+    series, _, host = masked(series, total, lengths)
+    if host is not None:
         full = int(host.min(initial=total))  # before this step every row is valid and nothing needs selecting
         valid = to_device(np.arange(total)[:, None] < host, series[0].device)
     columns = [unstack(x) for x in series]

@@ -242,7 +242,7 @@ def _kept_in_arrays(plan: Any, names: Names, T: int, B: int) -> list[tuple[str, 
     graph = plan.graph
     carried = dict(zip(graph.carry_out, graph.carry, strict=True))
     arrays: dict[Value, None] = {}
-    for v in plan._kept:
+    for v in plan.kept:
         while (v.kind == "pick" or v.name in VIEWED) and plan.homes[v] != (False, "loop"):
             v = v.args[0]
         arrays[carried.get(v, v)] = None

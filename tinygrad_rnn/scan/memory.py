@@ -1,7 +1,7 @@
 """What is remembered from call to call: what a module held when its step was traced, and what a plan depends on.
 
-A module is looked at once and known again as long as no attribute of it, or of a module in it, is another object: to see
-that costs a microsecond, to trace again a thousand.
+A module is looked at once and known again as long as no attribute of it, or of a module in it, is another object: to
+see that costs a microsecond, to trace again a thousand.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Memory:
                 tensors[id(at.data)] = at
             elif isinstance(at, Module):
                 inside = vars(at).values()
-                if hasattr(type(at), "step"):
-                    steps[type(at)] = type(at).step
+                if (step := getattr(type(at), "step", None)) is not None:
+                    steps[type(at)] = step
             elif isinstance(at, dict):
                 inside = at.values()
             elif isinstance(at, list | tuple):

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,8 @@ def build(source: str) -> bytes:
     if stored[:DIGEST] == hashlib.sha256(stored[DIGEST:]).digest() and len(stored) > DIGEST:
         return stored[DIGEST:]
     code = _compile(source)
-    try:
+    with suppress(OSError):  # a folder that cannot be written costs the next process this compilation, nothing else
         _keep(path, hashlib.sha256(code).digest() + code)
-    except OSError:
-        pass  # a folder that cannot be written costs the next process this compilation, nothing else
     return code
 
 

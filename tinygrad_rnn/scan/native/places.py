@@ -91,7 +91,7 @@ class Places:
         return place
 
     def find(self, v: Value) -> Place | None:
-        """The place of a value that is stored, or a view of one that is; what is captured gets one when first asked for."""
+        """The place of a value that is stored, or a view of one; what is captured gets one when it is asked for."""
         found = self._seen(v)
         if found is not None or v.kind in ("number", "fill"):
             return found
