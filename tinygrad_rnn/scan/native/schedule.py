@@ -21,11 +21,12 @@ from ..graph import Refused, StepGraph, Value
 from ..rows import Label
 from .chains import find_chains
 from .demands import demand, enter
-from .direction import Direction, KeepForward
+from .direction import Direction, KeepForward, is_product
 from .lifetimes import guests
 from .nests import settle
 from .order import arrange
 from .places import Place, Places
+from .reductions import is_dear
 
 __all__ = ["Schedule"]
 
@@ -39,7 +40,7 @@ class Schedule:
     def __init__(self, graph: StepGraph, labels: dict[Value, Label]) -> None:
         self.graph, self.labels, self.dtype = graph, labels, _dtype(graph)
         self.given = set(graph.invariants())
-        self.keep: dict[Value, None] = {}  # values of the step that the way back reads
+        self.keep = dict.fromkeys(_surely_read(graph, labels))  # values of the step that the way back reads
         self._plan({})
         if found := guests(graph, self.forward, self.backward):
             self._plan(found)
@@ -69,6 +70,25 @@ class Schedule:
     def place(self, v: Value) -> Place | None:
         """Where a value is stored."""
         return self.places.find(v)
+
+
+def _surely_read(graph: StepGraph, labels: dict[Value, Label]) -> list[Value]:
+    """Values of the step that the way back reads, as far as that shows without a plan: each found later costs one."""
+    own = {v for v in graph.values[: graph.backward_from] if v.kind in ("op", "pick") and isinstance(labels[v], int)}
+    own -= {*graph.carry_out, *graph.ys, *graph.invariants()}  # stored in any case
+    stack = [a for v in graph.values[graph.backward_from :] for a in v.args if a in own]
+    seen: set[Value] = set()
+    found = []
+    while stack:
+        v = stack.pop()
+        if v in seen or v.name == "add" or is_product(v, labels):  # a sum of products is stored as one
+            continue
+        seen.add(v)
+        if v.kind == "op" and not v.many and is_dear(v, labels):
+            found.append(v)
+        else:
+            stack += [a for a in v.args if a in own]
+    return found
 
 
 def _dtype(graph: StepGraph) -> np.dtype:
