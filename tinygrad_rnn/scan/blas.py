@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outer", "Product", "by_blas", "in_place_of", "large_products"]
 
-BEFORE, LOOP, AFTER = "before", "loop", "after"
 OURS, BLAS = "ours", "blas"
 LEAST, MOST = 2e7, 1e8  # flops of a product that is asked about, and of one that is measured in its place
 
@@ -122,34 +121,30 @@ class Outer:
 def large_products(plan: LlvmPlan) -> dict[str, Product | Outer]:
     """The stages of a plan that are products over all T·B rows, by name."""
     found: dict[str, Product | Outer] = {}
-    for side, d in (("forward", plan.schedule.forward), ("backward", plan.schedule.backward)):
-        if d is None:
-            continue
-        for phase in (BEFORE, AFTER):
-            terms = [(p, n) for p in d.products.values() for n, term in enumerate(p.terms) if term[2] == phase]
-            for i, (p, n) in enumerate(terms):
-                found[f"{side}_{phase}{p.levels[n]}_product{i}"] = _product(plan, d, p, n)
-        for i, (how, what) in enumerate(d.totals.values()):
-            if how == "outer":
-                (M, N), (a, g) = list(d.totals)[i].shape, what
-                found[f"{side}_total{i}"] = Outer(_rows(plan, a, M), _rows(plan, g, N), plan.place_of[f"total{i}"])
+    for side, stages in plan.module.stages.items():
+        for stage in stages:
+            if stage.work is None:
+                continue
+            kind, what, which = stage.work
+            if kind == "product":
+                found[stage.name] = _product(plan, getattr(plan.schedule, side), what, which)
+            else:
+                a, g = (_rows(plan, place, n) for place, n in zip(which, what.shape, strict=True))
+                found[stage.name] = Outer(a, g, plan.place_of[stage.wanted])
     return found
 
 
 def _product(plan: LlvmPlan, d: Any, p: Any, n: int) -> Product:
     operand, weight, _ = p.terms[n]
-    phases = (BEFORE, LOOP, AFTER)
-    begins = min(range(len(p.terms)), key=lambda i: (phases.index(p.terms[i][2]), p.levels[i], i))
-    first = p.base is None and n == begins
-    place, (K, N) = plan.schedule.place(weight), weight.shape
+    places, first = plan.schedule.places, p.base is None and p.first() == n
+    place, bias = places.find(weight), places.find(p.bias) if first and p.bias is not None else None
     assert place is not None
     row, column = (s or 0 for s in place.strides)
     name = plan.module.weight_name(weight)
-    bias = plan.schedule.place(p.bias) if first and p.bias is not None else None
     return Product(
-        a=_rows(plan, d.operand_place(operand), K),
-        c=_rows(plan, p.place, N),
-        weight=(plan.place_of[place.buffer.name], place.offset, (K, N), (row, column)),
+        a=_rows(plan, d.operand_place(operand), weight.shape[0]),
+        c=_rows(plan, p.place, weight.shape[1]),
+        weight=(plan.place_of[place.buffer.name], place.offset, weight.shape, (row, column)),
         bias=bias and (plan.place_of[bias.buffer.name], bias.offset),
         adds=not first,
         packed=(plan.place_of[name], plan.packed[name]),

@@ -10,15 +10,16 @@ import ctypes
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .blas import by_blas, in_place_of, large_products
+from .graph import Refused, StepGraph, Value
 from .native import machine
 from .rows import TOTAL, Label, batch_axes, shape_at
 from .run import Call
-from .trace import Refused, StepGraph, Value
 
 __all__ = ["LlvmPlan"]
 
@@ -33,7 +34,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def address(array: np.ndarray) -> int:
     """Where an array's data begins; four times as fast as ``array.ctypes.data`` for those that can be written."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return array.ctypes.data
 
@@ -46,10 +47,10 @@ class LlvmPlan:
     def __init__(self, graph: StepGraph, labels: dict[Value, Label]) -> None:
         if why := machine.available():
             raise Refused(why)
-        from .native.module import HEADER, Module
         from .native.gemm import columns, packed_size
         from .native.lanes import Lanes
         from .native.lower import lowered
+        from .native.module import HEADER, Module
         from .native.schedule import Schedule
 
         self.given = graph.invariants()
@@ -81,7 +82,9 @@ class LlvmPlan:
         schedule = self.schedule
         place_of, stored = self.place_of, schedule.places.stored
         self.once = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.kind == "given"]
-        self.row_wise = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.outside == "given"]
+        self.row_wise = [
+            (place_of[p.buffer.name], v, self._axis(v)) for v, p in stored.items() if p.buffer.outside == "given"
+        ]
         self.lengths_slot = place_of.get("lengths")
         self.x_slots = [place_of[stored[v].buffer.name] for v in self.graph.xs]
         self.carry_slots = [self._ends(f"carry{i}") for i in range(len(self.graph.carry))]
@@ -110,6 +113,12 @@ class LlvmPlan:
             self.read_back = self.used["backward"]
         self.y_buffers = {p.buffer.name for p in schedule.forward.y_places}
 
+    def _axis(self, v: Value) -> int:
+        """The batch axis of a value that has one."""
+        axis = self.labels[v]
+        assert isinstance(axis, int)
+        return axis
+
     def _ends(self, name: str) -> tuple[int | None, int | None]:
         """Where a carry comes in, and where it is handed out."""
         return self.place_of.get(f"in {name}"), self.place_of.get(f"out {name}")
@@ -121,7 +130,7 @@ class LlvmPlan:
         names = {b.outside: b.name for b in self.schedule.buffers if b.outside}
         number = {v: i for i, v in enumerate(d.totals)}
         self.g_x_slots: list[tuple[Value, int]] = []
-        self.g_row_slots: list[tuple[Value, int]] = []
+        self.g_row_slots: list[tuple[Value, int, int]] = []
         self.g_given: list[tuple[Value, int, Value, list[tuple[Value, int, str]]]] = []
         for v, gradient in graph.gradients.items():
             if v.kind == "x":
@@ -132,7 +141,7 @@ class LlvmPlan:
                 leaves = [(leaf, place_of[name], name) for leaf, name in totals]
                 self.g_given.append((v, position, gradient, leaves))
             elif v.kind != "carry":
-                self.g_row_slots.append((v, place_of[d.totals[gradient][1].buffer.name]))
+                self.g_row_slots.append((v, place_of[d.totals[gradient][1].buffer.name], self._axis(v)))
 
     def _leaves(self, d: Any, v: Value) -> Sequence[Value]:
         """The totals that a total is made of."""
@@ -221,7 +230,7 @@ class Layout:
             self.ys.append((plan.place_of[place.buffer.name], start, start + T * B))
 
     def _packed_in(self, side: str, name: str) -> bool:
-        direction = self.plan.schedule.forward if side == "forward" else self.plan.schedule.backward
+        direction = getattr(self.plan.schedule, side)
         return any(self.plan.module.weight_name(w) == name for p in direction.products.values() for _, w, _ in p.terms)
 
     def _mask(self, b: Any, saving: bool) -> int:
@@ -323,8 +332,8 @@ class _Run:
             self._give(slot, x)
         for slot, v in plan.once:
             self._give(slot, self._value(v))
-        for slot, v in plan.row_wise:
-            self._give(slot, np.moveaxis(self._value(v), plan.labels[v], 0))
+        for slot, v, axis in plan.row_wise:
+            self._give(slot, np.moveaxis(self._value(v), axis, 0))
         if plan.lengths_slot is not None:
             lengths = _NONE if call.lengths is None else np.ascontiguousarray(call.lengths, np.int64)
             self.alive.append(lengths)
@@ -367,10 +376,10 @@ class _Run:
             results[v] = self._empty(slot, call.xs[v.index].shape)
             if call.needs[v.index]:
                 self.wanted.add(f"gx{v.index}")
-        for v, slot in plan.g_row_slots:
-            label, shape = plan.labels[v], self._shape(v)
-            rows = self._empty(slot, (call.B, *shape[:label], *shape[label + 1 :]))
-            results[v] = np.moveaxis(rows, 0, label)
+        for v, slot, axis in plan.g_row_slots:
+            shape = self._shape(v)
+            rows = self._empty(slot, (call.B, *shape[:axis], *shape[axis + 1 :]))
+            results[v] = np.moveaxis(rows, 0, axis)
         made: dict[Value, np.ndarray] = {}
         for _, position, _, leaves in plan.g_given:
             if call.needs[position]:
@@ -387,7 +396,7 @@ class _Run:
             for i, v in enumerate(plan.graph.carry):  # rows without any step pass their cotangent on
                 if v not in results:
                     none = (call.lengths == 0).reshape(-1, *(1,) * (len(v.shape) - 1))
-                    results[v] = np.where(none, g_carry[i], v.dtype.type(0))
+                    results[v] = np.where(none, g_carry[i], g_carry[i].dtype.type(0))
         _give_back(room)
         _give_back(self.room)
         return results
@@ -434,7 +443,7 @@ def _shared(function: Any, arguments: tuple, count: int, threads: int, unit: int
     parts = min(threads, -(-count // unit))
     blocks = -(-count // unit)
     cuts = [min(count, unit * (blocks * i // parts)) for i in range(parts + 1)]
-    jobs = [_pool(threads).submit(function, *arguments, a, b) for a, b in zip(cuts[1:-1], cuts[2:], strict=True)]
+    jobs: list[Any] = [_pool(threads).submit(function, *arguments, *cut) for cut in pairwise(cuts[1:])]
     function(*arguments, cuts[0], cuts[1])
     for job in jobs:
         job.result()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from ..trace import Value
+from ..graph import Value
 from . import ends, steps
 from .direction import AFTER, BEFORE, Direction
 from .function import SIGNATURE, Function
@@ -23,6 +23,7 @@ class Stage(NamedTuple):
     name: str
     over: str  # what the range counts: "once", "rows" (B), "all" (T·B), or columns as a number in text
     wanted: str = ""
+    work: tuple[str, Any, Any] | None = None  # ("product", it, which term), ("outer", the sum, its factors)
 
 
 class Module:
@@ -83,7 +84,8 @@ class Module:
         for i, (v, (how, what)) in enumerate(d.totals.items()):
             name = f"total{i}"
             if how == "outer":
-                ends.write_outer(self._function(d, f"{side}_{name}", str(v.shape[-1]), name), v, what, name)
+                outer = self._function(d, f"{side}_{name}", str(v.shape[-1]), name, ("outer", v, what))
+                ends.write_outer(outer, v, what, name)
             elif how == "sum":
                 buffer = what.buffer
                 ends.write_fold(self._function(d, f"{side}_{name}", str(buffer.size), name), buffer, name)
@@ -98,12 +100,13 @@ class Module:
                 if p.levels[n] == level:
                     outside = p.place.buffer.outside
                     wanted = outside if outside.startswith("gx") else ""
-                    steps.write_product(self._function(d, f"{side}_{phase}{level}_product{i}", "all", wanted), p, n)
+                    name = f"{side}_{phase}{level}_product{i}"
+                    steps.write_product(self._function(d, name, "all", wanted, ("product", p, n)), p, n)
             if level in levels:
                 steps.write_rows(self._function(d, f"{side}_{phase}{level}", "all"), levels[level])
 
-    def _function(self, d: Direction, name: str, over: str, wanted: str = "") -> Function:
-        self.stages[name.partition("_")[0]].append(Stage(name, over, wanted))
+    def _function(self, d: Direction, name: str, over: str, wanted: str = "", work: Any = None) -> Function:
+        self.stages[name.partition("_")[0]].append(Stage(name, over, wanted, work))
         return Function(self.ir, name, d, self.slots, self.lanes)
 
     def _whole(self, side: str) -> None:
