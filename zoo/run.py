@@ -1,6 +1,7 @@
 """The run folder: what one training leaves behind, written so that a kill at any moment loses steps but never the run.
 
     config.json              what was asked for and what it was asked of; written once, first
+    choices.json             how it is computed where there are several ways: the run goes on with these on any machine
     metrics.jsonl            one line a step, appended
     checkpoint.safetensors   parameters, optimiser, carried state and position, in one file: there is no half of it
     model.safetensors        the parameters alone, for whoever loads the model
@@ -22,6 +23,7 @@ from tinygrad_rnn import io
 from zoo.errors import UserError
 
 CONFIG, METRICS, CHECKPOINT, MODEL = "config.json", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors"
+CHOICES = "choices.json"
 KEYS = ("task", "options", "seed", "device", "threads", "data")  # what every config.json has
 
 
@@ -30,6 +32,7 @@ class Run:
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder, self.config = folder, config
+        self._chosen: Mapping[str, str] | None = None  # what choices.json holds, as far as it was written here
 
     @property
     def resume(self) -> str:
@@ -102,6 +105,23 @@ class Run:
         """The lines of metrics.jsonl."""
         path = self.folder / METRICS
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def choices(self) -> dict[str, str]:
+        """The ways the run is computed in, by question; none before its first step."""
+        path = self.folder / CHOICES
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if not isinstance(found, dict) or not all(isinstance(way, str) for way in found.values()):
+                raise ValueError("it holds no names of ways")
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}); start again with another --out") from error
+        return found
+
+    def choose(self, choices: Mapping[str, str]) -> None:
+        """Keep the ways the run is computed in, if there are more than before; written before what depends on them."""
+        if self._chosen != choices:
+            self.write(CHOICES, json.dumps(choices, indent=2, sort_keys=True) + "\n")
+            self._chosen = dict(choices)
 
     def save(self, checkpoint: Mapping[str, Any]) -> None:
         """Replace the checkpoint, once the metrics of its steps have reached the disk; then the model beside it.

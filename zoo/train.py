@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.scan.choices import Unavailable, fix, taken
 from zoo import console
 from zoo.errors import UserError
 from zoo.report import Report, loss_curve
@@ -32,12 +33,17 @@ def train(task: Task, run: Run) -> None:
     """Train a task's model to its last step, from the run's checkpoint where there is one, and write the report.
 
     Each step: one batch of the task (a chunk of truncated BPTT), gradients clipped by their global norm, Adam with a
-    cosine schedule after a linear warm-up. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved;
-    `UserError` when the loss is no longer a finite number.
+    cosine schedule after a linear warm-up. The ways that a run is computed in are those of its folder. Raises
+    KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved; `UserError` when the loss is no longer a finite
+    number, or when a way that the run began with is not to be had here.
     """
-    with Patience() as patience:
-        _steps(task, run, patience)
-    finish(task, run)
+    fix(run.choices())
+    try:
+        with Patience() as patience:
+            _steps(task, run, patience)
+        finish(task, run)
+    except Unavailable as error:
+        raise UserError(f"{run.folder}: {error}") from error
 
 
 def _steps(task: Task, run: Run, patience: Patience) -> None:
@@ -88,6 +94,7 @@ def _steps(task: Task, run: Run, patience: Patience) -> None:
                 "step": step, "loss": loss, "metric": batch.metric, "gradient_norm": norm,
                 "learning_rate": optimizer.lr, "seconds": round(seconds, 3),
             }  # fmt: skip
+            run.choose(taken())
             run.append(record if held_out is None else record | {"evaluated": held_out})
             progress.update(step, loss=loss, metric=batch.metric, tokens=batch.tokens, held_out=held_out)
             if step % save_every == 0 or step == steps or patience.signal:

@@ -85,6 +85,26 @@ def test_a_config_that_is_none_says_so(run, content):
         Run.open(run.folder)
 
 
+def test_the_ways_a_run_is_computed_in_are_kept_and_grow(run):
+    assert run.choices() == {}
+    for ways in ({"b": "llvm"}, {"b": "llvm", "a": "blas"}):
+        run.choose(ways)
+        assert Run.open(run.folder).choices() == run.choices() == ways
+
+
+def test_ways_that_have_not_changed_are_not_written_again(run, monkeypatch):
+    run.choose({"b": "llvm"})
+    monkeypatch.setattr(run, "write", None)
+    run.choose({"b": "llvm"})
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "\udcff"])
+def test_damaged_ways_are_an_error_that_says_what_to_do(run, content):
+    (run.folder / "choices.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=r"choices\.json is damaged .*start again with another --out"):
+        run.choices()
+
+
 @pytest.mark.parametrize("keep", [0, 1, 100, -1])
 def test_a_truncated_checkpoint_is_an_error_that_says_what_to_do(run, keep):
     run.save(state(1))

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn import io
+from tinygrad_rnn.scan.compiled import threads_for
+from tinygrad_rnn.scan.native import machine
 from zoo import tasks
 from zoo.__main__ import main
+from zoo.commands import threads
 from zoo.errors import UserError
-from zoo.run import CHECKPOINT, METRICS, MODEL, Run
+from zoo.run import CHECKPOINT, CHOICES, METRICS, MODEL, Run
 from zoo.train import Patience, train
 
 ROOT = Path(__file__).parents[2]
@@ -47,14 +50,15 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-def command(folder, text_file):
-    return ["train", "char-lm", "--text", str(text_file), "--out", str(folder), "--steps", str(STEPS), *SIZES]
+def command(folder, text_file, steps=STEPS, sizes=SIZES):
+    return ["train", "char-lm", "--text", str(text_file), "--out", str(folder), "--steps", str(steps), *sizes]
 
 
-def dying(arguments, *, step, by):
-    """Run the command line in a process of its own that gets the signal `by` after the given step."""
+def dying(arguments, *, step=0, by=0, **environment):
+    """Run the command line in a process of its own that gets the signal `by` after the given step, if there is one."""
     code = [sys.executable, "-c", DYING, str(step), str(int(by)), *arguments]
-    return subprocess.run(code, cwd=ROOT, text=True, capture_output=True, check=False)
+    environment = {**os.environ, **environment}
+    return subprocess.run(code, cwd=ROOT, env=environment, text=True, capture_output=True, check=False)
 
 
 def result(folder):
@@ -97,6 +101,70 @@ def test_a_signal_saves_says_how_to_go_on_and_leaves_130(uninterrupted, text_fil
     assert_equal(result(tmp_path / "run"), result(uninterrupted))
 
 
+def test_a_run_goes_on_in_the_ways_it_began_with_whatever_this_machine_has_measured_since(text_file, tmp_path):
+    sizes = ["--hidden", "128", "--embedding", "64", "--batch", "16", "--chunk", "32"]  # BLAS is asked about
+    start = {"TINYGRAD_RNN_CACHE": str(tmp_path / "cache")}
+
+    def began(name, **how):
+        return dying(command(tmp_path / name, text_file, 8, sizes), **how, **start)
+
+    assert began("whole").returncode == 0
+    assert began("run", step=5, by=signal.SIGKILL).returncode == -signal.SIGKILL
+    ways = Run.open(tmp_path / "run").choices()
+    assert ways == Run.open(tmp_path / "whole").choices()
+    if machine.available() is None:
+        assert {question.split()[0] for question in ways} == {"executor", "product", "outer"}
+        file = tmp_path / "cache" / "choices.json"
+        known = json.loads(file.read_text())
+        file.write_text(json.dumps({k: {q: turned(way) for q, way in known[k].items()} for k in known}))
+    resumed = dying(["train", "--resume", str(tmp_path / "run")], **start)
+    assert resumed.returncode == 0, resumed.stderr
+    assert Run.open(tmp_path / "run").choices() == ways
+    assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
+    assert began("new").returncode == 0  # … while one that begins now takes what was measured
+    assert Run.open(tmp_path / "new").choices() == {question: turned(way) for question, way in ways.items()}
+
+
+def turned(way):
+    return {"ours": "blas", "blas": "ours"}.get(way, way)
+
+
+@pytest.mark.skipif(machine.available() is not None, reason=str(machine.available()))
+def test_a_run_that_began_with_machine_code_does_not_go_on_without_it(uninterrupted, text_file, tmp_path):
+    dying(command(tmp_path / "run", text_file), step=32, by=signal.SIGKILL)
+    ways = Run.open(tmp_path / "run").choices()
+    assert set(ways.values()) == {"llvm"}
+    refused = dying(["train", "--resume", str(tmp_path / "run")], NUMBA_DISABLE_JIT="1")
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert f"{tmp_path / 'run'}: this run began with machine code" in refused.stderr
+    assert "NUMBA_DISABLE_JIT is set" in refused.stderr and "or start a new run" in refused.stderr
+    assert Run.open(tmp_path / "run").choices() == ways
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert_equal(result(tmp_path / "run"), result(uninterrupted))
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_the_number_of_threads_changes_nothing(text_file, tmp_path, cell):
+    sizes = ["--cell", cell, "--hidden", "24", "--embedding", "6", "--batch", "17", "--chunk", "10", "--layers", "2"]
+    for count in ("1", "2"):
+        assert main([*command(tmp_path / count, text_file, 12, sizes), "--threads", count]) == 0
+    assert_equal(result(tmp_path / "1"), result(tmp_path / "2"))
+
+
+@pytest.mark.parametrize("before", [None, "5"])
+def test_so_many_threads_are_for_matrix_products_and_time_loops_while_the_command_runs(monkeypatch, before):
+    from threadpoolctl import threadpool_info
+
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    if before:
+        monkeypatch.setenv("NUMBA_NUM_THREADS", before)
+    for count in (1, 2):
+        with threads(count):
+            assert threads_for(None) == count and threads_for(3) == 3
+            assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} <= {count}
+        assert threads_for(None) == int(before or 1)
+
+
 def test_resuming_a_finished_run_trains_no_more_and_writes_its_report_again(uninterrupted):
     before = result(uninterrupted)
     (uninterrupted / "report.html").unlink()
@@ -107,7 +175,7 @@ def test_resuming_a_finished_run_trains_no_more_and_writes_its_report_again(unin
 
 def test_what_a_run_leaves_behind(uninterrupted):
     names = {path.name for path in uninterrupted.iterdir()}
-    assert {"config.json", METRICS, CHECKPOINT, MODEL, "loss.svg", "report.html"} <= names
+    assert {"config.json", CHOICES, METRICS, CHECKPOINT, MODEL, "loss.svg", "report.html"} <= names
     assert names & {"unrolled.svg", "unrolled.dot"}
 
 

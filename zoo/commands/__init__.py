@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import tinygrad_rnn as tg
 from zoo.errors import UserError
 
+LOOPS = "NUMBA_NUM_THREADS"
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 COMMANDS = {
@@ -49,15 +51,24 @@ def number(kind: type, *, low: float, high: float = float("inf")) -> Callable[[s
     return parse
 
 
-def threads(count: int) -> AbstractContextManager[Any]:
-    """Let the matrix library use so many threads while the context lasts.
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let the matrix library and compiled time loops use so many threads while the context lasts.
 
     One is a good number for recurrent nets: their products are small, so that a second thread gains a tenth on an idle
     machine, while on a busy one the two wait for each other (25 times slower, measured with OpenBLAS).
     """
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(limits=count, user_api="blas")
+    before = os.environ.get(LOOPS)
+    os.environ[LOOPS] = str(count)  # where a scan that is given no number of threads looks for one
+    try:
+        with threadpool_limits(limits=count, user_api="blas"):
+            yield
+    finally:
+        del os.environ[LOOPS]
+        if before is not None:
+            os.environ[LOOPS] = before
 
 
 COUNT, AMOUNT = number(int, low=1), number(float, low=1e-12)

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.add_argument(f"--{name}", type=kind, metavar=placeholder, help=meaning + _defaults(name))
     parser.add_argument("--seed", type=number(int, low=0), metavar="N", help="where all randomness comes from (0)")
     parser.add_argument("--device", metavar="D", help="cpu or cuda (cpu)")
-    parser.add_argument("--threads", type=COUNT, metavar="N", help="threads of the matrix library (1)")
+    parser.add_argument("--threads", type=COUNT, metavar="N", help="threads of matrix products and time loops (1)")
     parser.add_argument("--out", metavar="DIR", help="the run's folder, new or empty (runs/TASK-1, -2, …)")
     parser.add_argument("--resume", metavar="DIR", help="go on with this run, as it was configured (but for --device)")
     parsed = vars(parser.parse_args(arguments))
