@@ -1,4 +1,14 @@
-"""scan: one step applied along time, with a carry."""
+"""scan: one step applied along time, with a carry; step by step, or compiled.
+
+    eager                 the plain loop, one node for each op and step
+    compiled              from a step to its compiled run, one node; memory of what was compiled before
+      trace, graph        the step and its way back, as a graph of values
+      rows                the proof that the rows of a batch never meet
+      plan, choices       which executor runs it, as measured on this machine
+      run_numpy           generated Python, a NumPy call for an op (homes, numpy_source)
+      run_llvm, native/   machine code; blas for large products where it is faster
+    explain               what is compiled, in words (names, work)
+"""
 
 from __future__ import annotations
 
@@ -39,9 +49,9 @@ def scan(
     ``compile``: False is the plain loop, one node per op and step, that pictures are drawn from. Else the step is
     traced and the time loop compiled, and the whole sequence is one node: "llvm" ("numba" means the same: it is the
     Numba project's LLVM binding that compiles) makes machine code of the loop, "numpy" needs no compiler, and "auto"
-    takes the first of them that can run the step, or the plain loop. Where every op is watched (``detect_anomaly``, a trace
-    to draw) it is the plain loop. A compiled step must be a map over the rows of the batch
-    (axis 0 of every carry, axis 1 of xs), and must not look at the numbers in Tensors. ``threads``: how many threads
+    takes the first of them that can run the step, or the plain loop. Where every op is watched (``detect_anomaly``, a
+    trace to draw) it is the plain loop. A compiled step must be a map over the rows of the batch (axis 0 of every
+    carry, axis 1 of xs), and must not look at the numbers in Tensors. ``threads``: how many threads
     share the rows (else NUMBA_NUM_THREADS, else 1); their number does not change a bit of the result.
 
     Raises ValueError for lengths or carries that do not fit, naming them, and for a step that cannot be compiled as

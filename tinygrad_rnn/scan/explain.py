@@ -247,7 +247,7 @@ def _kept_in_arrays(plan: Any, names: Names, T: int, B: int) -> list[tuple[str, 
             v = v.args[0]
         arrays[carried.get(v, v)] = None
     return [
-        (names(v).removesuffix("ₜ₋₁"), (T + (v.kind == "carry")) * prod(v.shape) * B // graph.batch * v.dtype.itemsize)  # type: ignore[union-attr]
+        (names(v).removesuffix("ₜ₋₁"), (T + (v.kind == "carry")) * prod(v.shape) * B // graph.batch * v.dtype.itemsize)
         for v in arrays
         if v.kind != "x"
     ]

@@ -41,8 +41,8 @@ class Value:
         self.kind, self.op, self.args, self.params, self.index = kind, op, args, params or {}, index
         self.array, self.node, self.line = array, node, line
         many = isinstance(array, tuple)
-        self.shape = tuple(a.shape for a in array) if many else getattr(array, "shape", ())
-        self.dtype = None if many else getattr(array, "dtype", None)
+        self.shape: Any = tuple(a.shape for a in array) if many else getattr(array, "shape", ())
+        self.dtype: Any = None if many else getattr(array, "dtype", None)
 
     @property
     def name(self) -> str:

@@ -48,7 +48,7 @@ class Memory:
         for now, then in self.held:
             if len(now) != len(then) or not all(map(operator.is_, now, then)):
                 return False
-        return all(kind.step is step for kind, step in self.steps)  # type: ignore[attr-defined]
+        return all(getattr(kind, "step", None) is step for kind, step in self.steps)
 
     def look(self) -> dict[int, Tensor]:
         """Look at all that the module holds; its Tensors by their arrays."""

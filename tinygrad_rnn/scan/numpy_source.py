@@ -56,6 +56,7 @@ class Source:
         return known
 
     def _find(self, v: Value, part: str) -> str:
+        """Where a value is found in a part: made there, handed over, kept, or stored by the part that makes it."""
         backward, home = self.homes[v]
         if v in self.given:
             return f"given[{self.given[v]}]"  # values of the step that nothing moves come from outside
@@ -140,6 +141,7 @@ class Source:
         return f"b{self.place[v]}"
 
     def _params(self, v: Value, part: str) -> list[str]:
+        """The keyword arguments of an op; a shape is spelt with the batch size of the part."""
         found = []
         for key, value in v.params.items():
             if v.name in SHAPED and key == "shape" and isinstance(self.labels[v], int):

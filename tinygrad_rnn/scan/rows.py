@@ -184,6 +184,7 @@ def _sum(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 
 def _joined(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    """Pieces joined along another axis than the batch's, which all have at the same place."""
     first, *others = [a for a in v.args if a.kind != "fill"]
     if any(labels[a] != labels[first] for a in others):
         raise _Mixed("it joins values with and without a batch axis")
@@ -223,6 +224,7 @@ def _spread(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 
 def _matmul(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
+    """Rows times a matrix, a matrix times columns, stacks of either, or a sum over the rows."""
     a, b = v.args
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise _Mixed("a product with a vector; give it an axis of size 1")
@@ -246,6 +248,7 @@ def _matmul(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value
 
 
 def _contract(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Value, int]) -> Label:
+    """An einsum in which the batch is one letter everywhere; where the result lacks it, a sum over the rows."""
     terms, out = v.params["equation"].split("->")
     pairs = list(zip(v.args, terms.split(","), strict=True))
     letters = {term[at] for x, term in pairs if isinstance(at := labels[x], int)}
@@ -261,6 +264,7 @@ def _contract(v: Value, labels: dict[Value, Label], batch: int, joined: dict[Val
 
 
 def _getitem(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    """A basic index that takes all of the batch axis, which moves as axes before it come or go."""
     (a,) = v.args
     at = batch_axis(labels, a)
     index = v.params["index"]
@@ -295,6 +299,7 @@ def _padded(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
 
 
 def _scatter(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    """The way back of getitem: the batch is the axis of the result that getitem would find in what is written."""
     if len(v.args) != 1:
         raise _Mixed("it writes at places given by an array")
     a = v.args[0]

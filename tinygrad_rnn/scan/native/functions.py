@@ -47,8 +47,8 @@ POWERS: dict[float, Callable[[Vector], Vector]] = {
 
 
 def _pow(a: Vector, b: Vector) -> Vector:
-    special = POWERS.get(known(b.value))  # type: ignore[arg-type]
-    return special(a) if special else a.library("pow", b)
+    exponent = known(b.value)
+    return POWERS[exponent](a) if exponent in POWERS else a.library("pow", b)
 
 
 def _sign(x: Vector) -> Vector:

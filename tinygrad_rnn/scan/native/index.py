@@ -176,6 +176,7 @@ def _reshaped(v: Value, index: Index, labels: Labels, sizes: Sizes) -> Index:
 
 
 def _read_at(v: Value, index: Index, labels: Labels, sizes: Sizes) -> Index:
+    """Axes that a basic index reads at one place have no index in its result, new ones none in what it reads."""
     shape = v.args[0].shape
     found: list[Any] = []
     at = iter(index)

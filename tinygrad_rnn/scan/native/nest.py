@@ -253,6 +253,7 @@ class Nest:
         return memo[v, index]
 
     def _computed(self, v: Value, index: Index) -> Any:
+        """A value that is not stored: what a view shows, or an op on its arguments."""
         seen = through(v, index, self.f.d.labels, self.sizes)
         if seen is None and v.name in ("concatenate", "stack"):
             seen = concatenation(v, index, self.sizes)

@@ -39,6 +39,7 @@ def _number(d: Direction) -> None:
         return of_root(root) if root is not None and root.phase == phase else 0
 
     def of_product(p: Product, phase: str) -> int:
+        """One more than what its operands in this phase, and what it is added to, come after."""
         if (p, phase) not in products:
             found = 0
             for operand in [term.operand for term in p.terms if term.phase == phase]:

@@ -105,6 +105,7 @@ class Places:
         return found or self.put(v, self.buffer("given", v))
 
     def _seen(self, v: Value) -> Place | None:
+        """The place of a value that is stored by now, or of a view of one."""
         if v in self.stored:
             return self.stored[v]
         if v.kind == "pick":
@@ -173,6 +174,7 @@ def reshaped(place: Place, old: tuple[int, ...], new: tuple[int, ...], label: La
 
 
 def _read_at(v: Value, place: Place, labels: Labels) -> Place:
+    """What a basic index reads: an int moves the offset, a slice the offset and the stride, a new axis has none."""
     strides: list[int | None] = []
     offset = place.offset
     axes = iter(zip(v.args[0].shape, place.strides, strict=True))

@@ -71,6 +71,7 @@ def _matmul(v: Value, labels: Labels) -> Reduction:
 
 
 def _einsum(v: Value, labels: Labels) -> Reduction:
+    """Any product of one or more arrays in which the batch has a letter of its own."""
     inputs, result = v.params["equation"].split("->")
     terms = list(zip(v.args, inputs.split(","), strict=True))
     hidden = result[batch_axis(labels, v)]
