@@ -21,6 +21,7 @@ from ..declare import primitive
 from ..nn.module import Module
 from ..node import local, recording
 from ..op import CUT
+from ..ops.elementwise import where
 from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
@@ -51,7 +52,7 @@ class Compiled:
 
 
 class Captured:
-    """Where the invariants of one trace come from: the Tensors captured, and ops on them, which run outside the loop."""
+    """Where the invariants of a trace come from: captured Tensors, and ops on them, which run outside the loop."""
 
     def __init__(self, graph: StepGraph, invariants: Sequence[Value], known: dict[int, Tensor]) -> None:
         self.sources: dict[Value, Any] = {}
@@ -93,7 +94,7 @@ def applied(v: Value, env: dict[Value, Any], label: Label = INVARIANT, batch: in
     if v.kind == "pick":
         return env[v.args[0]][v.index]
     assert v.op is not None
-    return v.op.function(*[env[a] if a in env else a.array for a in v.args], **params_at(v, label, batch))
+    return v.op.function(*[env.get(a, a.array) for a in v.args], **params_at(v, label, batch))
 
 
 class Run:
@@ -156,7 +157,6 @@ class Run:
         call = self._new_call([t.data for t in inputs])
         series, carry = inputs[:a], list(inputs[a:b])
         ys: list[Any] = [None] * call.T
-        where = primitive_where()
         for t in call.order:
             out = self.one_step([x[t] for x in series], carry, list(inputs[b:]))
             new, y = list(out[: b - a]), list(out[b - a :])
@@ -176,14 +176,8 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return found
 
 
-def primitive_where() -> Any:
-    from ..ops.elementwise import where
-
-    return where
-
-
 def _value(env: dict[Value, Any], v: Value) -> Any:
-    found = env[v] if v in env else v.array
+    found = env.get(v, v.array)
     return found if type(found) is Tensor else tensor(found)
 
 
@@ -203,7 +197,7 @@ def _pullback(g: Sequence[Any], arrays: Sequence[Any], run: Run) -> list[Any]:
     seen: set[Any] = set()
     gradients = []
     for t in inputs:  # an input that is there twice has one node, whose cotangent is the sum of both
-        gradients.append(found.get(t.node) if t.node not in seen else None)
+        gradients.append(found.get(t.node) if t.node is not None and t.node not in seen else None)
         seen.add(t.node)
     return gradients
 
@@ -247,7 +241,8 @@ def _tangents(t: Sequence[Any], inputs: list[Tensor], run: Run) -> tuple[Any, ..
 
         def one(*chosen: Any) -> tuple[Any, ...]:
             now = {**values, **dict(zip(moving, chosen, strict=True))}
-            return run.one_step([now[i] for i in range(a)], [now[i] for i in range(a, b)], [now[i] for i in range(b, len(inputs))])
+            ordered = [now[i] for i in range(len(inputs))]
+            return run.one_step(ordered[:a], ordered[a:b], ordered[b:])
 
         out, d_out = jvp(one, [values[i] for i in moving], [*tangents, *along_given])
         n = len(graph.carry)
@@ -264,23 +259,32 @@ def _tangents(t: Sequence[Any], inputs: list[Tensor], run: Run) -> tuple[Any, ..
 
 
 @primitive("scan", _pullback, jvp=_pushforward, many=True)
-def _scan(*arrays, run):  # type: ignore[no-untyped-def]
+def _scan(*arrays, run):
     return run.forward(arrays)
 
 
 def compiled_for(
-    step: Callable, leaves: list[Tensor], structure: Any, x_leaves: list[Tensor], x_structure: Any, executor: str, at: int = 0
+    step: Callable,
+    leaves: list[Tensor],
+    structure: Any,
+    x_leaves: list[Tensor],
+    x_structure: Any,
+    executor: str,
+    at: int = 0,
 ) -> tuple[Compiled, list[Tensor]]:
-    """The compiled step and its invariants, found again or made now. Raises Refused."""
+    """The compiled step and its invariants, found again or made now; ``at`` is the first step. Raises Refused."""
     owner = getattr(step, "__self__", None)
     known: dict[int, Tensor] = {}
     memory = None
     if isinstance(owner, Module):
         memory = memory_of(owner)
         key = (
-            step.__func__, executor, choices.epoch(),  # type: ignore[attr-defined]
-            *[(a := t.data).shape + (a.dtype.num, type(a)) for t in leaves], *[(a := t.data).shape[1:] + (a.dtype.num, type(a)) for t in x_leaves],
-        )  # fmt: skip
+            getattr(step, "__func__", None),
+            executor,
+            choices.epoch(),
+            *[(a := t.data).shape + (a.dtype.num, type(a)) for t in leaves],
+            *[(a := t.data).shape[1:] + (a.dtype.num, type(a)) for t in x_leaves],
+        )
         found = memory.get(key)
         if found is not None:
             compiled, captured, x_before = found
@@ -361,7 +365,8 @@ def run_compiled(
     leaves = [t if type(t) is Tensor else tensor(t) for t in leaves]
     x_leaves = [t if type(t) is Tensor else tensor(t) for t in x_leaves]
     frame = local.frame
-    compiled, invariants = compiled_for(step, leaves, structure, x_leaves, x_structure, executor, total - 1 if reverse else 0)
+    first = total - 1 if reverse else 0
+    compiled, invariants = compiled_for(step, leaves, structure, x_leaves, x_structure, executor, first)
     inputs = [*x_leaves, *leaves, *invariants]
     needs = [t.node is not None and t.node.op is not CUT for t in inputs]
     options = {

@@ -123,7 +123,8 @@ def _cells(given: argparse.Namespace, about: Mapping[str, str]) -> Iterator[Tabl
                 [cell_line(result) for result in found], HEADS,
             )  # fmt: skip
     if "torch" in given.vs and "LSTM" in names and not given.quick:
-        jobs = [{"cell": "LSTM", "size": size, "side": side} for size in NATIVE for side in ("ours", "torch.nn")]
+        pairs = [(size, side) for size in NATIVE for side in ("ours", "torch.nn")]
+        jobs: list[dict[str, Any]] = [{"cell": "LSTM", "size": size, "side": side} for size, side in pairs]
         measured = (result["bytes"] for job in jobs for result in results("memory", threads=1, **job))
         bytes = list(_followed(measured, len(jobs)))
         if None not in bytes:

@@ -62,7 +62,9 @@ def checked_state(place: Callable[[], str], state: Any, expected: Any) -> Any:
     given, structure = tg.tree.flatten(state)
     wanted, its = tg.tree.flatten(expected)
     if not tg.tree.alike(structure, its):
-        raise ValueError(f"{place()}: the state is built as {structure}, not as {its}; begin with init_state(batch_size)")
+        raise ValueError(
+            f"{place()}: the state is built as {structure}, not as {its}; begin with init_state(batch_size)"
+        )
     for s, e in zip(given, wanted, strict=True):
         if s.shape != e.shape:
             raise ValueError(

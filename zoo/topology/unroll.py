@@ -75,7 +75,7 @@ class RNN(tg.nn.Module):
         with self._scope() as place:
             xs, state = self._checked(place, "xs", xs, ("T", "B"), state)
             step = self._along_all if all_states else self._along
-            options = {"reverse": self.reverse, "compile": self.compile, "threads": self.threads}
+            options: dict[str, Any] = {"reverse": self.reverse, "compile": self.compile, "threads": self.threads}
             last, ys = tg.scan(step, state, xs, lengths=lengths, **options)
             return ys if all_states else (ys, last)
 
