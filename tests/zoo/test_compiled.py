@@ -192,8 +192,9 @@ def test_a_compiled_run_is_the_plain_loop(name: str, executor: str, request: pyt
         model = model_of(name, row, executor)
         found = results(model, data_of(model, row), all_states=row["all_states"])
         # Over one feature a layer norm is constant and its gradient 0, up to the rounding of numbers as large as the
-        # cotangents, whose entries are about 1.
-        floor = expected["ys"].size ** 0.5 if row["H"] == 1 else 0.0
+        # cotangents, whose entries are about 1; among all rows of the grid a few more gradients cancel in float32.
+        cancels = row["H"] == 1 or (full and row["dtype"] == "float32")
+        floor = expected["ys"].size ** 0.5 if cancels else 0.0
         errors = differ(found, expected, TOLERANCE[row["dtype"]], floor)
         if errors and full and row["dtype"] == "float32":  # a layer norm of nearly equal numbers multiplies rounding
             own = max(rounding(name, alone).values(), default=0.0)

@@ -228,7 +228,8 @@ def _pushforward(t: Sequence[Any], arrays: Sequence[Any], run: Run) -> tuple[Any
 def _tangents(t: Sequence[Any], inputs: list[Tensor], run: Run) -> tuple[Any, ...]:
     """Forward mode of a run: the run of the step's forward mode, compiled as any step. Raises Refused."""
     graph, (a, b), options = run.compiled.graph, run.cuts, run.options
-    carry = [Tensor.of(np.zeros_like(v.data), None) if d is None else d for v, d in zip(inputs[a:b], t[a:b], strict=True)]
+    pairs = zip(inputs[a:b], t[a:b], strict=True)
+    carry = [Tensor.of(np.zeros_like(v.data), None) if d is None else d for v, d in pairs]
     moving_x = [i for i in range(a) if t[i] is not None]
     moving_given = [i for i in range(b, len(inputs)) if t[i] is not None]
     along_given = [t[i] for i in moving_given]
