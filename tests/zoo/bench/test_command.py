@@ -16,13 +16,15 @@ ABSENT = {"torch": "pip install torch==2.13.0", "jax": "pip install jax"}
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The jobs that were started; each contestant takes 2 s, we take 1 s, all hold 100 bytes."""
+    """The jobs that were started; each contestant takes 2 s, we take 1 s, all hold 100 bytes and start in 0.25 s."""
     jobs = []
 
     def results(job, **options):
         jobs.append((job, options))
         if job == "memory":
             yield {"bytes": 100}
+        if job == "start":
+            yield {"seconds": 0.25}
         for cell, size in options.get("contests", ()):
             seconds = {"ours": [1.0] * 3, "torch loop": [2.0] * 3}
             if cell in ("LSTM", "GRUResetAfter", "ElmanRNN"):
@@ -44,16 +46,18 @@ def test_by_default_every_cell_is_measured_on_one_thread_then_torchs_on_two_then
     assert [(job, options["threads"]) for job, options in asked[:3]] == [("cells", 1), ("cells", 2), ("memory", 1)]
     assert {cell for cell, _ in asked[0][1]["contests"]} == set(zoo.names())
     assert asked[0][1]["vs"] == ["torch", "jax"] and asked[0][1]["rounds"] == 21
-    assert len(asked) == 2 + 10  # five sizes, both sides
-    assert out.count("1 thread\n") == 2 and "2 threads\n" in out and "peak: 1 GFLOP/s, NumPy" in out
+    assert len(asked) == 2 + 10 + 2 * len(zoo.names())  # five sizes, both sides; every cell's first and later start
+    assert out.count("1 thread\n") == 3 and "2 threads\n" in out and "peak: 1 GFLOP/s, NumPy" in out
     assert "2.00 < 5 !" in out and "4.00 ≥ 3" in out and "1.00 ≥ 1" in out
     assert "20 of the scores above miss what they must reach (!)" in out
 
 
 def test_a_run_that_reaches_everything_ends_with_status_0(asked, capsys):
     assert main("bench --cell lstm --vs torch --threads 2".split()) == 0
-    (job, options), *memory = asked
-    assert job == "cells" and options["threads"] == 2 and options["vs"] == ["torch"] and len(memory) == 10
+    (job, options), *others = asked
+    assert job == "cells" and options["threads"] == 2 and options["vs"] == ["torch"]
+    assert [job for job, _ in others] == ["memory"] * 10 + ["start"] * 2
+    assert len({options["variables"]["TINYGRAD_RNN_CACHE"] for job, options in others if job == "start"}) == 1
     assert {cell for cell, _ in options["contests"]} == {"LSTM"}
     assert "!" not in capsys.readouterr().out
 
@@ -78,6 +82,9 @@ def test_the_numbers_go_into_a_file(asked, tmp_path):
     assert [len(report[key]) for key in ("1 threads", "2 threads", "memory")] == [5, 5, 5]
     assert report["1 threads"][0]["scores"]["torch.nn"]["value"] == 4
     assert report["memory"][0]["ours bytes"] == 100
+    assert report["start"][0]["scores"]["later, s"] == {
+        "value": 0.25, "spread": 0.0, "least": None, "most": 0.5, "percent": False
+    }  # fmt: skip
 
 
 def test_eager_has_a_table_of_its_own(asked, capsys):

@@ -69,6 +69,7 @@ def test_a_run_leaves_no_gradient_behind() -> None:
 
 
 def test_a_cell_without_equations_has_no_opponent() -> None:
+    pytest.importorskip("jax", reason="jax is not installed")
     class Own(zoo.LSTM):
         pass
 
