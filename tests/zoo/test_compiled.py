@@ -15,6 +15,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
+from tinygrad_rnn.scan import threads
 from tinygrad_rnn.scan.native import machine
 
 I = 5  # one of the hidden sizes too: some cells do without a projection then
@@ -36,6 +37,11 @@ SMALL: dict[str, Any] = {
     "T": 4, "B": 3, "H": 6, "initial": "given", "lengths": True, "reverse": False, "threads": 1,
     "dtype": "float64", "all_states": False,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def every_turn_is_worth_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "WORTH", 1e-9)
 
 
 def product(factors: dict[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
@@ -212,10 +218,10 @@ def test_a_compiled_run_is_the_plain_loop(name: str, executor: str, request: pyt
 def test_two_threads_give_the_bits_of_one_and_a_second_run_those_of_the_first(name: str, executor: str) -> None:
     row = small(name, "float32") | {"T": 7, "B": 17, "reverse": True}
     found = {}
-    for threads in (1, 2):
-        model = model_of(name, row | {"threads": threads}, executor)
-        found[threads] = results(model, data_of(model, row), all_states=row["all_states"])
-        same_bits(results(model, data_of(model, row), all_states=row["all_states"]), found[threads])
+    for n in (1, 2):
+        model = model_of(name, row | {"threads": n}, executor)
+        found[n] = results(model, data_of(model, row), all_states=row["all_states"])
+        same_bits(results(model, data_of(model, row), all_states=row["all_states"]), found[n])
     same_bits(found[2], found[1])
 
 

@@ -7,33 +7,22 @@ the run in one block of memory, what is handed out in arrays of its own. A call 
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from . import threads
 from .blas import by_blas, in_place_of, large_products
 from .graph import Refused, StepGraph, Value
 from .native import machine
 from .rows import TOTAL, Label, batch_axes, shape_at
 from .run import Call
+from .threads import Task, do
 
 __all__ = ["LlvmPlan"]
 
 LINE = 64  # bytes in a cache line, where every buffer begins
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="scan")
-
-
-if hasattr(os, "register_at_fork"):  # a forked process has the pool but not its threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def address(array: np.ndarray) -> int:
@@ -71,7 +60,7 @@ class LlvmPlan:
         names += [f"{side}_whole" for side in self.module.stages]
         functions = dict(zip(names, machine.load(machine.build(str(self.module.ir)), names), strict=True))
         sides = self.module.stages.items()
-        self.stages = {side: [(s.name, functions[s.name], s.over, s.wanted) for s in stages] for side, stages in sides}
+        self.functions = functions
         self.whole = {side: functions[f"{side}_whole"] for side, _ in sides}
         self.bits = {side: [(1 << i, s.wanted) for i, s in enumerate(stages)] for side, stages in sides}
         self.header = len(HEADER)
@@ -215,15 +204,24 @@ class Layout:
         self.addresses = {side: integers.ctypes.data for side, integers in self.integers.items()}
         skipped = {"read": call.read, "write": call.write}
         self.mixed: set[str] = set()  # sides with stages that are not our own code
-        self.stages: dict[str, list[tuple[Any, int, int, str]]] = {}
-        for side, stages in plan.stages.items():
-            self.stages[side] = []
-            for name, function, over, wanted in stages:
-                work, stage = plan.large.get(name), (function, self._count(over, T, B), self._unit(over), wanted)
+        self.most: dict[str, float] = {}  # flops of a turn
+        self.turns: dict[str, list[list[tuple[str, Task]]]] = {}  # what each task is wanted for, and it
+        for side, stages in plan.module.stages.items():
+            turns: list[list[tuple[str, Task]]] = []
+            together = False  # sums over the batch do not wait for each other
+            for stage in stages:
+                function, work = plan.functions[stage.name], plan.large.get(stage.name)
                 if work is not None and by_blas(plan, work, T * B, function):
-                    stage = (in_place_of(work, plan.dtype, T, B, skipped), 1, 1, wanted)
+                    task, sums = Task(in_place_of(work, plan.dtype, T, B, skipped), 1, 1, 0.0), False
                     self.mixed.add(side)
-                self.stages[side].append(stage)
+                else:
+                    task, sums = self._task(stage, function, T, B), stage.over.isdecimal()
+                if not (sums and together):
+                    turns.append([])
+                turns[-1].append((stage.wanted, task))
+                together = sums
+            self.turns[side] = turns
+            self.most[side] = max(sum(task.flops for _, task in turn) for turn in turns)
         self.pointers = ctypes.c_uint64 * len(plan.place_of)
         shapes = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
         self.outputs = [(plan.place_of[name], shapes[name]) for name in sorted(plan.y_buffers)]
@@ -254,12 +252,16 @@ class Layout:
             return 2 * B
         return B if mask == 0 else T * B if b.kind == "step" else (T + 1) * B
 
-    @staticmethod
-    def _count(over: str, T: int, B: int) -> int:
-        return {"once": 1, "rows": B, "all": T * B}.get(over) or int(over)
-
-    def _unit(self, over: str) -> int:
-        return {"once": 1, "rows": 8, "all": 8}.get(over, self.plan.columns)
+    def _task(self, stage: Any, function: Any, T: int, B: int) -> Task:
+        match stage.over:
+            case "once":
+                return Task(function, 1, 1, 0.0)
+            case "rows":
+                return Task(function, B, 8, stage.flops * T * B)
+            case "all":
+                return Task(function, T * B, 8, stage.flops * T * B)
+            case columns:
+                return Task(function, int(columns), self.plan.columns, stage.flops * T * B)
 
 
 class _Run:
@@ -315,20 +317,16 @@ class _Run:
         call, layout = self.call, self.layout
         pointers = layout.pointers(*self.pointers)
         integers, numbers = layout.addresses[side], self.plan.numbers_at
-        if call.threads == 1 and side not in layout.mixed:
+        if side not in layout.mixed and (call.threads == 1 or layout.most[side] < 2 * threads.WORTH):
             chosen = 0
             for bit, wanted in self.plan.bits[side]:
                 if not wanted or wanted in self.wanted:
                     chosen |= bit
             self.plan.whole[side](pointers, integers, numbers, chosen, 0)
             return
-        for function, count, unit, wanted in layout.stages[side]:
-            if wanted and wanted not in self.wanted:
-                continue
-            if count <= unit:
-                function(pointers, integers, numbers, 0, count)
-            else:
-                _shared(function, (pointers, integers, numbers), count, call.threads, unit)
+        for turn in layout.turns[side]:
+            tasks = [task for wanted, task in turn if not wanted or wanted in self.wanted]
+            do(tasks, (pointers, integers, numbers), call.threads)
 
     def forward(self) -> tuple[list[Any], list[Any]]:
         plan, call, layout = self.plan, self.call, self.layout
@@ -441,17 +439,6 @@ def _give_back(room: np.ndarray) -> None:
         _idle.append(room)
         while len(_idle) > 2 and (len(_idle) > 16 or sum(r.size for r in _idle) > KEPT):
             del _idle[0]
-
-
-def _shared(function: Any, arguments: tuple, count: int, threads: int, unit: int) -> None:
-    """Share rows or columns among threads, in whole multiples of ``unit``."""
-    parts = min(threads, -(-count // unit))
-    blocks = -(-count // unit)
-    cuts = [min(count, unit * (blocks * i // parts)) for i in range(parts + 1)]
-    jobs: list[Any] = [_pool(threads).submit(function, *arguments, *cut) for cut in pairwise(cuts[1:])]
-    function(*arguments, cuts[0], cuts[1])
-    for job in jobs:
-        job.result()
 
 
 _NONE = np.zeros(1, np.int64)

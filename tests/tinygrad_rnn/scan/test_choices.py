@@ -17,7 +17,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
-from tinygrad_rnn.scan import blas, choices, run_llvm
+from tinygrad_rnn.scan import blas, choices, run_llvm, threads
 from tinygrad_rnn.scan.compiled import compiled_for
 from tinygrad_rnn.scan.native import machine
 
@@ -92,10 +92,10 @@ def test_measuring_takes_tens_of_milliseconds() -> None:
 def test_a_question_is_asked_once_whoever_asks() -> None:
     calls = []
     ways = {"usual": lambda: calls.append(threading.get_ident()), "other": lambda: time.sleep(0.001)}
-    threads = [threading.Thread(target=choices.choose, args=(QUESTION, ways, "usual")) for _ in range(4)]
-    for thread in threads:
+    askers = [threading.Thread(target=choices.choose, args=(QUESTION, ways, "usual")) for _ in range(4)]
+    for thread in askers:
         thread.start()
-    for thread in threads:
+    for thread in askers:
         thread.join()
     assert len(set(calls)) == 1
     assert choices.choose(QUESTION, {"usual": never, "other": never}, "usual") == "usual"
@@ -224,7 +224,7 @@ def test_a_run_goes_on_with_its_executor_though_a_better_one_is_here() -> None:
 
 PROGRAM = """
 import numpy as np, tinygrad_rnn as tg
-from tinygrad_rnn.scan import choices
+from tinygrad_rnn.scan import choices, threads
 W = tg.tensor(np.eye(5))
 choices.fix({fixed})
 tg.scan(lambda h, x: (tg.tanh(x + h @ W), h), tg.tensor(np.zeros((3, 5))), tg.tensor(np.ones((4, 3, 5))))
@@ -296,8 +296,9 @@ def by_blas() -> None:
 @NEEDS_LLVM
 @pytest.mark.parametrize("name", zoo.names())
 def test_with_products_by_blas_a_cell_is_the_same_up_to_rounding(
-    name: str, counted: list[str], request: pytest.FixtureRequest
+    name: str, counted: list[str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(threads, "WORTH", 1e-9)  # every turn is shared
     dtype = ("float32", "float64")[zoo.names().index(name) % 2]
     for each in ("float32", "float64") if request.config.getoption("--full-grid") else (dtype,):
         compare(name, each, counted)
@@ -307,8 +308,8 @@ def compare(name: str, dtype: str, counted: list[str]) -> None:
     cell = zoo.get(name)(I, H, rng=tg.random.Generator(0)).astype(dtype)
     kinds = (None, False), ([T, 3, 0, 1, 2, T, 5, 6, 4], True)
 
-    def found(threads: int) -> list[np.ndarray]:
-        runs = [(zoo.RNN(cell, compile="llvm", reverse=reverse, threads=threads), n) for n, reverse in kinds]
+    def found(n: int) -> list[np.ndarray]:
+        runs = [(zoo.RNN(cell, compile="llvm", reverse=reverse, threads=n), lengths) for lengths, reverse in kinds]
         return [array for rnn, lengths in runs for array in trained(rnn, lengths)]
 
     choices.fix({})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 
 from ..graph import Value
 from . import ends, steps
-from .direction import AFTER, BEFORE, Direction
+from .direction import AFTER, BEFORE, LOOP, Direction, Unit
 from .function import SIGNATURE, Function
 from .lanes import INT, Lanes
 from .schedule import Schedule
@@ -23,6 +24,7 @@ class Stage(NamedTuple):
     name: str
     over: str  # what the range counts: "once", "rows" (B), "all" (T·B), or columns as a number in text
     wanted: str = ""
+    flops: float = 0.0  # about, of each of the T·B rows
     work: tuple[str, Any, Any] | None = None  # ("product", it, which term), ("outer", the sum, its factors)
 
 
@@ -79,16 +81,19 @@ class Module:
         weights = {self.weight_name(term.weight): term.weight for p in d.products.values() for term in p.terms}
         ends.write_begin(self._function(d, f"{side}_begin", "once"), weights)
         self._around(side, d, BEFORE)
-        steps.write_loop(self._function(d, side, "rows"))
+        in_loop = [_of_product(term.weight) for p in d.products.values() for term in p.terms if term.phase == LOOP]
+        in_loop += map(_of_regions, d.groups[LOOP].values())
+        steps.write_loop(self._function(d, side, "rows", sum(in_loop)))
         self._around(side, d, AFTER)
         for i, (v, (how, what)) in enumerate(d.totals.items()):
             name = f"total{i}"
             if how == "outer":
-                outer = self._function(d, f"{side}_{name}", str(v.shape[-1]), name, ("outer", v, what))
+                work = ("outer", v, what)
+                outer = self._function(d, f"{side}_{name}", str(v.shape[-1]), _of_product(v), name, work)
                 ends.write_outer(outer, v, what, name)
             elif how == "sum":
                 buffer = what.buffer
-                ends.write_fold(self._function(d, f"{side}_{name}", str(buffer.size), name), buffer, name)
+                ends.write_fold(self._function(d, f"{side}_{name}", str(buffer.size), 0.0, name), buffer, name)
         ends.write_end(self._function(d, f"{side}_end", "once"))
 
     def _around(self, side: str, d: Direction, phase: str) -> None:
@@ -101,12 +106,16 @@ class Module:
                     outside = p.place.buffer.outside
                     wanted = outside if outside.startswith("gx") else ""
                     name = f"{side}_{phase}{level}_product{i}"
-                    steps.write_product(self._function(d, name, "all", wanted, ("product", p, n)), p, n)
+                    function = self._function(d, name, "all", _of_product(p.terms[n].weight), wanted, ("product", p, n))
+                    steps.write_product(function, p, n)
             if level in levels:
-                steps.write_rows(self._function(d, f"{side}_{phase}{level}", "all"), levels[level])
+                region = self._function(d, f"{side}_{phase}{level}", "all", _of_regions(levels[level]))
+                steps.write_rows(region, levels[level])
 
-    def _function(self, d: Direction, name: str, over: str, wanted: str = "", work: Any = None) -> Function:
-        self.stages[name.partition("_")[0]].append(Stage(name, over, wanted, work))
+    def _function(
+        self, d: Direction, name: str, over: str, flops: float = 0.0, wanted: str = "", work: Any = None
+    ) -> Function:
+        self.stages[name.partition("_")[0]].append(Stage(name, over, wanted, flops, work))
         return Function(self.ir, name, d, self.slots, self.lanes)
 
     def _whole(self, side: str) -> None:
@@ -126,3 +135,14 @@ class Module:
                 count = counts[stage.over] if known else integer(self.slots.size(int(stage.over)))
                 b.call(self.ir.globals[stage.name], [pointers, integers, numbers, INT(0), count])
         b.ret_void()
+
+
+def _of_product(weight: Value) -> float:
+    """The flops of a product with a weight, for each row."""
+    return 2.0 * prod(weight.shape)
+
+
+def _of_regions(groups: list[list[Unit]]) -> float:
+    """The flops of loop nests for each row: an op takes its entries as long as a product takes some eight flops."""
+    units = [unit for group in groups for unit in group]
+    return 8.0 * sum(prod(unit.sizes.values()) * len(unit.evaluated) for unit in units)
