@@ -24,7 +24,7 @@ from .tensor import Tensor, leaf, tensor, zeros_beside
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 
-class _Trace:
+class Trace:
     """One run of ``f`` on lifted arguments: what every transform below starts from."""
 
     def __init__(
@@ -196,7 +196,7 @@ def vjp(f: Callable, *primals: Any, create_graph: bool | None = None) -> tuple[A
     >>> pullback(2.0)
     (tensor(2.),)
     """
-    trace = _Trace(f, primals, range(len(primals)), {}, create_graph)
+    trace = Trace(f, primals, range(len(primals)), {}, create_graph)
     return trace.value(), trace.pullback
 
 
@@ -210,7 +210,7 @@ def jvp(f: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     (tensor(9.), tensor(6.))
     """
     _check_tuple("jvp", primals, tangents)
-    trace = _Trace(f, primals, range(len(primals)), {}, None)
+    trace = Trace(f, primals, range(len(primals)), {}, None)
     return trace.value(), trace.pushforward(tangents)
 
 
@@ -246,7 +246,7 @@ def value_and_grad(
                 aux.append(extra)
             return out
 
-        trace = _Trace(scalar, args, chosen, kwargs, create_graph)
+        trace = Trace(scalar, args, chosen, kwargs, create_graph)
         gradients = trace.pullback(on_message=on_message)
         value = (trace.value(), *aux) if has_aux else trace.value()
         return value, gradients[0] if isinstance(argnums, int) else gradients
@@ -304,7 +304,7 @@ def jacobian(f: Callable, argnum: int = 0) -> Callable[..., Tensor]:
     """
 
     def run(*args: Any) -> Tensor:
-        trace = _Trace(f, args, (argnum,), {}, None)
+        trace = Trace(f, args, (argnum,), {}, None)
         if len(trace.outputs) != 1 or len(trace.primals) != 1:
             raise TypeError("jacobian takes a function of one array that returns one array; use vjp for containers")
         out = trace.outputs[0]
