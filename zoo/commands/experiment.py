@@ -20,7 +20,7 @@ examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one experiment; see `python -m zoo experiment --help`. The exit status is 1 when a conclusion does not hold."""
+    """Run one experiment; see `python -m zoo experiment --help`. Status 1: a conclusion does not hold."""
     width = max(map(len, experiments.EXPERIMENTS), default=0)
     shown = "\n".join(f"  {e.name:<{width}}  {e.summary} ({e.paper})" for e in experiments.EXPERIMENTS.values())
     examples = "\n".join(f"  python -m zoo experiment {name}" for name in experiments.EXPERIMENTS)
