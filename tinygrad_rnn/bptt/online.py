@@ -1,0 +1,59 @@
+"""What all forward methods share: along time, one step's derivatives at a time, with something in place of Γ."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from ..backend import Array, device_of, namespace
+from ..random import Generator
+from .linearised import Linearised, Vectors
+from .problem import Problem, Update
+from .strategy import Strategy
+
+__all__ = ["Online", "norm", "signs"]
+
+
+class Online(Strategy):
+    """Γ_t = ∂z_t/∂θ, or what stands for it, travels forward: ``∂L/∂θ = Σ_t ∂⁺ℓ_t/∂θ + ∂ℓ_t/∂z_{t−1} Γ_{t−1}``.
+
+    The memory is what stands for Γ. A subclass says what it is to begin with, how it advances by a step, and what a
+    row vector times it is.
+    """
+
+    @abstractmethod
+    def start(self, step: Linearised, rng: Generator) -> Any:
+        """What stands for Γ = 0 (n, P) before the first step."""
+
+    @abstractmethod
+    def advance(self, step: Linearised, memory: Any, rng: Generator) -> Any:
+        """What stands for Γ' = ∂⁺z'/∂θ + J Γ."""
+
+    @abstractmethod
+    def against(self, cotangent: Array, memory: Any) -> Array:
+        """A row vector (n,) times Γ: (P,)."""
+
+    def check(self, problem: Problem) -> None:
+        Vectors(problem.parameters), Vectors(problem.carry)
+
+    def updates(self, problem: Problem, *, memory: Any = None, rng: Generator | None = None) -> Iterator[Update]:
+        carry, rng = problem.carry, rng or Generator(0)
+        for t in range(len(problem)):
+            step = Linearised(problem, carry, t)
+            if memory is None:
+                memory = self.start(step, rng)
+            direct, back = step.pull_loss()
+            gradients = step.parameters.container(direct + self.against(back, memory))
+            carry, memory = step.carry, self.advance(step, memory, rng)
+            yield Update(step.loss, gradients, carry, memory, t + 1)
+
+
+def norm(x: Array) -> float:
+    """‖x‖₂."""
+    return float(namespace(x).sqrt((x * x).sum()))
+
+
+def signs(rng: Generator, n: int, like: Array) -> Array:
+    """n independent signs, −1 or 1 with probability ½ each, beside ``like``."""
+    return 2 * rng.bernoulli((n,), 0.5, dtype=like.dtype, device=device_of(like)).data - 1
