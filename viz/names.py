@@ -60,11 +60,14 @@ class Listener:
         return self
 
     def __exit__(self, *exc: Any) -> None:
-        sys.setprofile(self.before)
+        if hasattr(self.before, "enable"):  # cProfile's: an object that no call reaches, and that sets itself
+            self.before.enable()
+        else:
+            sys.setprofile(self.before)
         self.watching.__exit__(*exc)
 
     def _hear(self, frame: FrameType, event: Any, result: Any) -> None:
-        if self.before is not None:
+        if callable(self.before):
             self.before(frame, event, result)
         code = frame.f_code
         if event != "return" or code.co_filename.startswith(("<op ", __file__)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
 import sys
 from typing import Any
@@ -171,6 +172,18 @@ def test_an_earlier_profile_hook_goes_on_and_comes_back() -> None:
     with pytest.raises(ZeroDivisionError):
         viz.trace(lambda: 1 / 0)
     assert sys.getprofile() is before
+
+
+def test_a_profile_that_is_being_taken_goes_on_after_a_trace() -> None:
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        viz.trace(Elman().loss)
+        json.dumps({})
+    finally:
+        profile.disable()
+    profile.create_stats()
+    assert any(name == "dumps" for _, _, name in profile.stats)  # type: ignore[attr-defined]
 
 
 def test_statistics_are_those_of_the_values() -> None:
