@@ -2,20 +2,27 @@
 
     problem, strategy     a loss added up along time; ways to find its gradient, by name
     full                  backpropagation through time, whole or in chunks
+    checkpointed          the same from less memory: what was not kept is run again
     linearised, rtrl      one step's derivatives as matrices; sensitivities that travel forward
+    messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
     online, uoro          what takes their place: smaller, and right on average or nearly
+    taming                the messages between steps, and a penalty on what shrinks or stretches them
     truncated             chunks of a long sequence, for a training loop of one's own
 """
 
+from .checkpointed import Budget, Segments, Sqrt
 from .full import Chunks, Full
 from .linearised import Linearised, Vectors
+from .messages import Meeting, Messages, messages
 from .problem import Problem, Update
 from .rtrl import RTRL
 from .strategy import Gradient, Strategy, gradient, strategies, strategy
+from .taming import Messages, messages, vanishing_penalty
 from .truncated import truncated
 from .uoro import UORO
 
 __all__ = [
-    "RTRL", "UORO", "Chunks", "Full", "Gradient", "Linearised", "Problem", "Strategy", "Update", "Vectors", "gradient",
-    "strategies", "strategy", "truncated",
+    "RTRL", "UORO", "Budget", "Chunks", "Full", "Gradient", "Linearised", "Messages", "Problem", "Segments", "Sqrt",
+    "Strategy", "Update", "Vectors", "gradient", "messages", "strategies", "strategy", "truncated",
+    "vanishing_penalty",
 ]  # fmt: skip
