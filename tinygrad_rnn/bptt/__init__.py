@@ -17,12 +17,12 @@ from .messages import Meeting, Messages, messages
 from .problem import Problem, Update
 from .rtrl import RTRL
 from .strategy import Gradient, Strategy, gradient, strategies, strategy
-from .taming import Messages, messages, vanishing_penalty
+from .taming import StateMessages, state_messages, vanishing_penalty
 from .truncated import truncated
 from .uoro import UORO
 
 __all__ = [
-    "RTRL", "UORO", "Budget", "Chunks", "Full", "Gradient", "Linearised", "Messages", "Problem", "Segments", "Sqrt",
-    "Strategy", "Update", "Vectors", "gradient", "messages", "strategies", "strategy", "truncated",
-    "vanishing_penalty",
+    "RTRL", "UORO", "Budget", "Chunks", "Full", "Gradient", "Linearised", "Meeting", "Messages", "Problem", "Segments",
+    "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "gradient", "messages", "state_messages", "strategies",
+    "strategy", "truncated", "vanishing_penalty",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ class Vectors:
         return xp.concatenate(parts) if parts else xp.zeros(0, self.like.dtype)
 
     def container(self, vector: Array) -> Any:
-        """A vector as a container of Tensors, built as the first one; what is no real number is None there."""
+        """A vector, or a matrix (…, n), as a container of Tensors (…, *shape); what is no real number is None there."""
         rest = iter(self.pieces(vector))
         return tree.unflatten(self.structure, [Tensor.of(next(rest).copy(), None) if m else None for m in self.moving])
 
