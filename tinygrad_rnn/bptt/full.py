@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,17 @@ from .strategy import Strategy, register
 __all__ = ["Chunks", "Full"]
 
 
-def pulled(problem: Problem, carry: Any, start: int, stop: int) -> tuple[float, Any, Any]:
-    """The loss of steps start … stop − 1, its gradients with the carry held constant, and the carry after them."""
+def pulled(
+    problem: Problem, carry: Any, start: int, stop: int, *, run: Callable[..., tuple[Any, Any]] | None = None
+) -> tuple[float, Any, Any]:
+    """The loss of steps start … stop − 1, its gradients with the carry held constant, and the carry after them.
+
+    ``run``: what runs them, ``problem.run`` unless given.
+    """
     after: list[Any] = []
 
     def loss(parameters: Any) -> Any:
-        last, value = problem.run(parameters, carry, start, stop)
+        last, value = (run or problem.run)(parameters, carry, start, stop)
         after.append(cut(last))
         return _zero(parameters) if value is None else value
 
