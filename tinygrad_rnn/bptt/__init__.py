@@ -3,26 +3,31 @@
     problem, strategy     a loss added up along time; ways to find its gradient, by name
     full                  backpropagation through time, whole or in chunks
     checkpointed          the same from less memory: what was not kept is run again
+    segment, window       some steps and the messages through them; a window of them that slides
+    randomized            truncated at random places, without bias
     linearised, rtrl      one step's derivatives as matrices; sensitivities that travel forward
     messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
-    online, uoro          what takes their place: smaller, and right on average or nearly
+    online, directional, uoro     what takes their place: smaller, and right on average or nearly
     taming                the messages between steps, and a penalty on what shrinks or stretches them
     truncated             chunks of a long sequence, for a training loop of one's own
 """
 
 from .checkpointed import Budget, Segments, Sqrt
+from .directional import Directional
 from .full import Chunks, Full
 from .linearised import Linearised, Vectors
 from .messages import Meeting, Messages, messages
 from .problem import Problem, Update
+from .randomized import ARTBP
 from .rtrl import RTRL
 from .strategy import Gradient, Strategy, gradient, strategies, strategy
 from .taming import StateMessages, state_messages, vanishing_penalty
 from .truncated import truncated
 from .uoro import UORO
+from .window import Window
 
 __all__ = [
-    "RTRL", "UORO", "Budget", "Chunks", "Full", "Gradient", "Linearised", "Meeting", "Messages", "Problem", "Segments",
-    "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "gradient", "messages", "state_messages", "strategies",
-    "strategy", "truncated", "vanishing_penalty",
+    "ARTBP", "RTRL", "UORO", "Budget", "Chunks", "Directional", "Full", "Gradient", "Linearised", "Meeting",
+    "Messages", "Problem", "Segments", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "Window",
+    "gradient", "messages", "state_messages", "strategies", "strategy", "truncated", "vanishing_penalty",
 ]  # fmt: skip

@@ -18,8 +18,7 @@ __all__ = ["Online", "norm", "signs"]
 class Online(Strategy):
     """Γ_t = ∂z_t/∂θ, or what stands for it, travels forward: ``∂L/∂θ = Σ_t ∂⁺ℓ_t/∂θ + ∂ℓ_t/∂z_{t−1} Γ_{t−1}``.
 
-    The memory is what stands for Γ. A subclass says what it is to begin with, how it advances by a step, and what a
-    row vector times it is.
+    The memory is what stands for Γ. A subclass says what it is to begin with, and what a step makes of it.
     """
 
     @abstractmethod
@@ -27,12 +26,8 @@ class Online(Strategy):
         """What stands for Γ = 0 (n, P) before the first step."""
 
     @abstractmethod
-    def advance(self, step: Linearised, memory: Any, rng: Generator) -> Any:
-        """What stands for Γ' = ∂⁺z'/∂θ + J Γ."""
-
-    @abstractmethod
-    def against(self, cotangent: Array, memory: Any) -> Array:
-        """A row vector (n,) times Γ: (P,)."""
+    def advance(self, step: Linearised, memory: Any, rng: Generator) -> tuple[Array, Any]:
+        """The gradient of the step's loss (P,), and what stands for Γ' = ∂⁺z'/∂θ + J Γ."""
 
     def check(self, problem: Problem) -> None:
         Vectors(problem.parameters), Vectors(problem.carry)
@@ -43,10 +38,9 @@ class Online(Strategy):
             step = Linearised(problem, carry, t)
             if memory is None:
                 memory = self.start(step, rng)
-            direct, back = step.pull_loss()
-            gradients = step.parameters.container(direct + self.against(back, memory))
-            carry, memory = step.carry, self.advance(step, memory, rng)
-            yield Update(step.loss, gradients, carry, memory, t + 1)
+            gradient, memory = self.advance(step, memory, rng)
+            carry = step.carry
+            yield Update(step.loss, step.parameters.container(gradient), carry, memory, t + 1)
 
 
 def norm(x: Array) -> float:

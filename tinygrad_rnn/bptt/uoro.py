@@ -43,16 +43,14 @@ class UORO(Online):
         xp = namespace(like)
         return xp.zeros(step.before.n, like.dtype), xp.zeros(step.parameters.n, like.dtype)
 
-    def advance(self, step: Linearised, memory: Any, rng: Generator) -> tuple[Array, Array]:
+    def advance(self, step: Linearised, memory: Any, rng: Generator) -> tuple[Array, Any]:
         state, parameters = memory
+        direct, back = step.pull_loss()
+        gradient = direct + (back @ state) * parameters
         sign = signs(rng, step.state.n, step.parameters.like)
         old = _balanced(step.push(None, state)[0], parameters)
         new = _balanced(sign, step.pull_state(sign)[0])
-        return old[0] + new[0], old[1] + new[1]
-
-    def against(self, cotangent: Array, memory: Any) -> Array:
-        state, parameters = memory
-        return (cotangent @ state) * parameters
+        return gradient, (old[0] + new[0], old[1] + new[1])
 
 
 def _balanced(column: Array, row: Array) -> tuple[Array, Array]:
