@@ -1,7 +1,10 @@
 """Optimisers, limits on gradients, and learning-rate schedules."""
 
 from .clip import clip_by_global_norm, clip_by_value, global_norm
+from .conjugate_gradient import conjugate_gradient
 from .first_order import SGD, Adagrad, Adam, AdamW, RMSprop
+from .gauss_newton import GaussNewton
+from .hessian_free import HessianFree
 from .optimizer import Optimizer
 from .schedule import Plateau, constant, cosine, exponential, step_decay, warmup
 
@@ -12,6 +15,9 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "HessianFree",
+    "GaussNewton",
+    "conjugate_gradient",
     "clip_by_global_norm",
     "clip_by_value",
     "global_norm",
