@@ -67,15 +67,15 @@ def state_messages(
     return StateMessages(value.item(), gradients, states, deltas)
 
 
-def vanishing_penalty(problem: Problem, parameters: Any, messages: StateMessages) -> Tensor:
+def vanishing_penalty(problem: Problem, parameters: Any, found: StateMessages) -> Tensor:
     """How much the steps change the norm of the messages that pass back through them, to be differentiated for θ:
 
         Ω(θ) = 1/B Σ_rows Σ_t (‖δ_t ∂s_t/∂s_{t−1}‖ / ‖δ_t‖ − 1)²
 
-    over the T steps of a run that ``state_gradients`` found, the norm over all parts of the state. As in the paper the states
-    and δ are constants, so that the gradient is the "immediate" one: only what one step does with θ counts. A step
-    that no message reaches has no term. Since a step treats all rows alike, it runs once, on all T·B rows, and its
-    pullback is recorded. ``parameters``: those of the problem, as the function that is differentiated takes them.
+    over the T steps of a run that ``state_messages`` found, the norm over all parts of the state. As in the paper the
+    states and δ are constants, so that the gradient is the "immediate" one: only what one step does with θ counts. A
+    step that no message reaches has no term. Since a step treats all rows alike, it runs once, on all T·B rows, and
+    its pullback is recorded. ``parameters``: the problem's, as the function that is differentiated takes them.
 
     Pascanu, Mikolov & Bengio 2013, On the difficulty of training recurrent neural networks, arXiv:1211.5063, eq. 9.
     Raises ValueError for a state or inputs without a batch axis, and for complex states.
