@@ -8,13 +8,26 @@
     linearised, rtrl      one step's derivatives as matrices; sensitivities that travel forward
     messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
     online, directional, uoro     what takes their place: smaller, and right on average or nearly
+    diagnostics, gates    where a gradient comes from and whether it fades; how often gates are saturated
     taming                the messages between steps, and a penalty on what shrinks or stretches them
     truncated             chunks of a long sequence, for a training loop of one's own
 """
 
 from .checkpointed import Budget, Segments, Sqrt
+from .diagnostics import (
+    Named,
+    Norms,
+    jacobian_products,
+    jacobians,
+    lag_matrix,
+    lyapunov_exponents,
+    message_norms,
+    parameter_names,
+    singular_values,
+)
 from .directional import Directional
 from .full import Chunks, Full
+from .gates import Saturation, activations, saturation
 from .linearised import Linearised, Vectors
 from .messages import Meeting, Messages, messages
 from .problem import Problem, Update
@@ -28,6 +41,8 @@ from .window import Window
 
 __all__ = [
     "ARTBP", "RTRL", "UORO", "Budget", "Chunks", "Directional", "Full", "Gradient", "Linearised", "Meeting",
-    "Messages", "Problem", "Segments", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "Window",
-    "gradient", "messages", "state_messages", "strategies", "strategy", "truncated", "vanishing_penalty",
+    "Messages", "Named", "Norms", "Problem", "Saturation", "Segments", "Sqrt", "StateMessages", "Strategy",
+    "Update", "Vectors", "Window", "activations", "gradient", "jacobian_products", "jacobians", "lag_matrix",
+    "lyapunov_exponents", "message_norms", "messages", "parameter_names", "saturation", "singular_values",
+    "state_messages", "strategies", "strategy", "truncated", "vanishing_penalty",
 ]  # fmt: skip
