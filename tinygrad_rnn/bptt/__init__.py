@@ -5,6 +5,7 @@
     checkpointed          the same from less memory: what was not kept is run again
     segment, window       some steps and the messages through them; a window of them that slides
     randomized            truncated at random places, without bias
+    adaptive, cuts        truncated as late as an accuracy asks for; what each cut takes away
     linearised, rtrl      one step's derivatives as matrices; sensitivities that travel forward
     messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
     online, directional, uoro     what takes their place: smaller, and right on average or nearly
@@ -13,7 +14,9 @@
     truncated             chunks of a long sequence, for a training loop of one's own
 """
 
+from .adaptive import Adaptive, Choice, truncation_length
 from .checkpointed import Budget, Segments, Sqrt
+from .cuts import Cuts, cuts
 from .diagnostics import (
     Named,
     Norms,
@@ -40,9 +43,10 @@ from .uoro import UORO
 from .window import Window
 
 __all__ = [
-    "ARTBP", "RTRL", "UORO", "Budget", "Chunks", "Directional", "Full", "Gradient", "Linearised", "Meeting",
-    "Messages", "Named", "Norms", "Problem", "Saturation", "Segments", "Sqrt", "StateMessages", "Strategy",
-    "Update", "Vectors", "Window", "activations", "gradient", "jacobian_products", "jacobians", "lag_matrix",
-    "lyapunov_exponents", "message_norms", "messages", "parameter_names", "saturation", "singular_values",
-    "state_messages", "strategies", "strategy", "truncated", "vanishing_penalty",
+    "ARTBP", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Cuts", "Directional", "Full", "Gradient",
+    "Linearised", "Meeting", "Messages", "Named", "Norms", "Problem", "Saturation", "Segments", "Sqrt",
+    "StateMessages", "Strategy", "Update", "Vectors", "Window", "activations", "cuts", "gradient",
+    "jacobian_products", "jacobians", "lag_matrix", "lyapunov_exponents", "message_norms", "messages",
+    "parameter_names", "saturation", "singular_values", "state_messages", "strategies", "strategy", "truncated",
+    "truncation_length", "vanishing_penalty",
 ]  # fmt: skip
