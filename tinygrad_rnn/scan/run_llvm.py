@@ -30,7 +30,18 @@ def address(array: np.ndarray) -> int:
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return array.ctypes.data
+        found = _read_only.get(id(array))
+        if found is None:
+            found = array, array.ctypes.data
+            if array.nbytes < SMALL:
+                if len(_read_only) >= 64:
+                    _read_only.clear()
+                _read_only[id(array)] = found
+        return found[1]
+
+
+SMALL = 1 << 15  # bytes: below this, memory comes from where the process has it already
+_read_only: dict[int, tuple[np.ndarray, int]] = {}  # small arrays that come again and again, and where they are
 
 
 class LlvmPlan:
@@ -414,7 +425,6 @@ class _Run:
         return np.asarray(v.op.forward(*xp, *args, **v.params))
 
 
-SMALL = 1 << 15  # bytes: below this, memory comes from where the process has it already
 KEPT = 1 << 29  # bytes of blocks that wait for the next run, beyond the two latest
 _idle: list[np.ndarray] = []
 
