@@ -23,8 +23,8 @@ class RNN(tg.nn.Module):
     (T, B, …), instead of the last. ``state`` is what to begin with; left out, the cell's zeros or, with
     ``initial="trainable"``, parameters that all rows share. Past its entry in ``lengths`` (B,) a row keeps its state,
     ys (and all states) are zero, and what xs holds there, NaN included, changes nothing. ``reverse`` runs
-    t = T−1 … 0 (with lengths from each row's own end), y_t stays at its t. ``compile`` and ``threads`` are those of
-    ``tg.scan``.
+    t = T−1 … 0 (with lengths from each row's own end), y_t stays at its t. ``compile``, ``threads`` and ``checkpoint``
+    are those of ``tg.scan``.
     ``rnn.step(x, state)`` streams, ``rnn.explain()`` says what a run does and what it costs.
 
     Raises ValueError for shapes, lengths and states that do not fit, TypeError for dtypes that do not.
@@ -47,12 +47,14 @@ class RNN(tg.nn.Module):
         reverse: bool = False,
         compile: str | bool = "auto",
         threads: int | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
         if not isinstance(cell, Cell):
             raise TypeError(f"RNN takes a cell, such as zoo.LSTM(3, 5), not {cell!r}")
         if initial not in INITIAL:
             raise ValueError(f"RNN: initial={initial!r} is not one of {', '.join(INITIAL)}")
         self.cell, self.reverse, self.compile, self.threads = cell, reverse, compile, threads
+        self.checkpoint = checkpoint
         self.initial: Any = None
         if initial == "trainable":
             self.initial = tg.tree.map(lambda s: tg.nn.parameter(s.data[0].copy()), cell.init_state(1))
@@ -76,7 +78,7 @@ class RNN(tg.nn.Module):
             xs, state = self._checked(place, "xs", xs, ("T", "B"), state)
             step = self._along_all if all_states else self._along
             options: dict[str, Any] = {"reverse": self.reverse, "compile": self.compile, "threads": self.threads}
-            last, ys = tg.scan(step, state, xs, lengths=lengths, **options)
+            last, ys = tg.scan(step, state, xs, lengths=lengths, checkpoint=self.checkpoint, **options)
             return ys if all_states else (ys, last)
 
     def explain(self, *, T: int = 100, B: int = 32) -> str:
