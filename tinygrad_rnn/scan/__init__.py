@@ -2,6 +2,7 @@
 
     eager                 the plain loop, one node for each op and step
     compiled              from a step to its compiled run, one node; memory of what was compiled before
+      checkpointed        the same over segments, from the carries in between
       trace, graph        the step and its way back, as a graph of values
       rows                the proof that the rows of a batch never meet
       plan, choices       which executor runs it, as measured on this machine
@@ -15,10 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import tree
 from ..node import local
-from ..ops.shape import stack
-from ..tensor import Tensor, tensor
+from .checkpointed import segment_length
 from .eager import masked, run_eager, time_length
 from .explain import explain
 from .graph import Refused
@@ -38,6 +37,7 @@ def scan(
     reverse: bool = False,
     compile: str | bool = "auto",
     threads: int | None = None,
+    checkpoint: str | int | None = None,
 ) -> tuple[Any, Any]:
     """Run ``carry, y_t = step(carry, x_t)`` for t = 0 … T−1; the last carry and the y_t stacked over time.
 
@@ -54,6 +54,10 @@ def scan(
     carry, axis 1 of xs), and must not look at the numbers in Tensors. ``threads``: how many threads
     share the rows (else NUMBA_NUM_THREADS, else 1); their number does not change a bit of the result.
 
+    ``checkpoint=k`` keeps for the way back only the carry every k steps, with xs and the outputs, and runs each k steps
+    again then, once; "sqrt" is k = ⌈√T⌉, with memory that grows as √T (Chen et al. 2016, arXiv:1604.06174; Gruslys et
+    al. 2016, arXiv:1606.03401). Steps must then be pure in the plain loop too. Derivatives of derivatives keep all.
+
     Raises ValueError for lengths or carries that do not fit, naming them, and for a step that cannot be compiled as
     asked.
 
@@ -64,22 +68,13 @@ def scan(
     if compile not in COMPILE:
         raise ValueError(f"scan: compile={compile!r} is not one of {COMPILE}")
     total = time_length(xs, length)
+    k = segment_length(checkpoint, total)
     if compile is not False and local.frame.watch is None:  # who watches every op is shown those of the plain loop
         from .compiled import run_compiled
 
         try:
-            return run_compiled(step, init, *masked(xs, total, lengths), reverse, str(compile), threads)
+            return run_compiled(step, init, *masked(xs, total, lengths), reverse, str(compile), threads, checkpoint)
         except Refused as why:
             if compile != "auto" or why.final:
                 raise
-    carry, ys = run_eager(step, init, xs, total, lengths, reverse)
-    columns, structure = tree.flatten(ys[0])
-    rows = []
-    for t, y in enumerate(ys):
-        row, its = tree.flatten(y)
-        if not tree.alike(its, structure):
-            raise ValueError(f"scan at t={t}: the step returned an output built as {its}, but at t=0 as {structure}")
-        rows.append(row)
-    stacked = [stack([row[i] for row in rows]) for i in range(len(columns))]
-    stacked = [s if type(s) is Tensor else tensor(s) for s in stacked]  # of constants
-    return carry, tree.unflatten(structure, stacked)
+    return run_eager(step, init, xs, total, lengths, reverse, k)

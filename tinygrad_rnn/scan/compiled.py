@@ -26,13 +26,14 @@ from ..ops.shape import stack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
 from . import choices
+from .checkpointed import Checkpointed, segment_length
 from .eager import masked
 from .explain import described
 from .graph import Refused, StepGraph, Value, simplified
 from .memory import memory_of, signature
 from .plan import plan_for
 from .rows import INVARIANT, Label, batch_axes, params_at, shape_at
-from .run import Call
+from .run import Call, Masked, mask
 from .trace import trace
 
 __all__ = ["Compiled", "compiled_for", "run_compiled"]
@@ -100,10 +101,17 @@ def applied(v: Value, env: dict[Value, Any], label: Label = INVARIANT, batch: in
 class Run:
     """One call of a compiled step, with its two derivatives; what ``scan`` records as one node."""
 
-    def __init__(self, compiled: Compiled, call_options: dict[str, Any], needs: list[bool]) -> None:
-        self.compiled, self.options, self.needs = compiled, call_options, needs
+    def __init__(
+        self, compiled: Compiled, call_options: dict[str, Any], needs: list[bool], checkpoint: str | int | None = None
+    ) -> None:
+        self.compiled, self.options, self.needs, self.checkpoint = compiled, call_options, needs, checkpoint
         self.call: Call | None = None
         graph = compiled.graph
+        self.plan: Any = compiled.plan
+        if call_options["lengths"] is not None:
+            self.plan = Masked(self.plan)
+        if checkpoint is not None:
+            self.plan = Checkpointed(self.plan, graph, segment_length(checkpoint, call_options["total"]))
         self.cuts = (len(graph.xs), len(graph.xs) + len(graph.carry))
 
     def _new_call(self, arrays: Sequence[Any]) -> Call:
@@ -113,18 +121,16 @@ class Run:
 
     def forward(self, arrays: Sequence[Any]) -> tuple[Any, ...]:
         call = self._new_call(arrays)
-        carry, ys = self.compiled.plan.forward(call)
+        carry, ys = self.plan.forward(call)
         if call.saving:
             self.call = call
-        if call.valid is not None:
-            ys = [np.where(_mask(call.valid, y), y, y.dtype.type(0)) for y in ys]
         return (*carry, *ys)
 
     def backward(self, g: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
         """The cotangents of xs, carry and invariants; the second time the forward pass runs again first."""
         if self.call is None:
             self.call = self._new_call(arrays)
-            self.compiled.plan.forward(self.call)
+            self.plan.forward(self.call)
         call, self.call = self.call, None  # its buffers are written over on the way back
         graph = self.compiled.graph
         n = len(graph.carry)
@@ -135,9 +141,7 @@ class Run:
         for i, v in enumerate(graph.ys, n):
             if g[i] is None:
                 full[i] = np.zeros((call.T, *shape_at(v.shape, self.compiled.labels[v], call.B)), v.dtype)
-            elif call.valid is not None:
-                full[i] = np.where(_mask(call.valid, full[i]), full[i], full[i].dtype.type(0))
-        found = self.compiled.plan.backward(call, full[:n], full[n:])
+        found = self.plan.backward(call, full[:n], full[n:])
         return [found.get(v) for v in (*graph.xs, *graph.carry, *self.compiled.invariants)]
 
     def one_step(self, x: list[Any], carry: list[Any], given: list[Any]) -> tuple[Any, ...]:
@@ -162,8 +166,8 @@ class Run:
             new, y = list(out[: b - a]), list(out[b - a :])
             if call.valid is not None:
                 row = call.valid[t]
-                new = [where(_mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
-                y = [where(_mask(row, each), each, 0) for each in y]
+                new = [where(mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
+                y = [where(mask(row, each), each, 0) for each in y]
             carry, ys[t] = new, y
         return (*carry, *[stack([y[i] for y in ys]) for i in range(len(graph.ys))])
 
@@ -179,10 +183,6 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 def _value(env: dict[Value, Any], v: Value) -> Any:
     found = env.get(v, v.array)
     return found if type(found) is Tensor else tensor(found)
-
-
-def _mask(valid: np.ndarray, like: Any) -> np.ndarray:
-    return valid.reshape(valid.shape + (1,) * (like.ndim - valid.ndim))
 
 
 def _pullback(g: Sequence[Any], arrays: Sequence[Any], run: Run) -> list[Any]:
@@ -255,6 +255,7 @@ def _tangents(t: Sequence[Any], inputs: list[Tensor], run: Run) -> tuple[Any, ..
     last, ys = run_compiled(
         step, (inputs[a:b], carry), (inputs[:a], d_series), options["total"], options["lengths"], options["reverse"],
         "auto" if run.compiled.plan.name == "llvm" else run.compiled.plan.name, options["threads"],
+        run.checkpoint,
     )  # fmt: skip
     return (*last[1], *ys)
 
@@ -359,6 +360,7 @@ def run_compiled(
     reverse: bool,
     executor: str,
     threads: int | None,
+    checkpoint: str | int | None = None,
 ) -> tuple[Any, Any]:
     """The last carry and the outputs as one node. Raises Refused where the step cannot be compiled."""
     leaves, structure = tree.flatten(init)
@@ -374,7 +376,7 @@ def run_compiled(
         "total": total, "lengths": lengths, "reverse": reverse, "saving": frame.recording and any(needs),
         "threads": threads_for(threads),
     }  # fmt: skip
-    outputs = _scan(*inputs, run=Run(compiled, options, needs))
+    outputs = _scan(*inputs, run=Run(compiled, options, needs, checkpoint))
     n = len(leaves)
     carry_structure, y_structure = compiled.graph.structure
     return tree.unflatten(carry_structure, outputs[:n]), tree.unflatten(y_structure, outputs[n:])

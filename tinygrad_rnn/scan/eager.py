@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import tree
 from ..backend import to_device, to_host
+from ..checkpoint import checkpoint
 from ..node import scope
 from ..ops.elementwise import where
-from ..ops.shape import unstack
+from ..ops.shape import concatenate, split, stack, unstack
 from ..tensor import Tensor, tensor
+from .checkpointed import cuts
 
 __all__ = ["masked", "run_eager", "time_length"]
 
@@ -44,8 +47,55 @@ def masked(xs: Any, total: int, lengths: Any) -> tuple[Any, int, np.ndarray | No
     return tree.unflatten(structure, [_select(valid, x, 0) for x in series]), total, host
 
 
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
 def run_eager(
-    step: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, total: int, lengths: Any, reverse: bool
+    step: Step, init: Any, xs: Any, total: int, lengths: Any, reverse: bool, segment: int
+) -> tuple[Any, Any]:
+    """The last carry and the outputs stacked over time; of several segments only the carries between them are kept."""
+    if segment >= total:
+        return _stretch(step, init, xs, 0, total, lengths, reverse)
+    series, structure = tree.flatten(xs)
+    series = [_tensor(x) for x in series]
+    host = None if lengths is None else check_lengths(lengths, series, total)
+    edges = list(range(segment, total, segment))
+    pieces = [split(x, edges, axis=0) for x in series]
+    carry = init
+    found: dict[int, Any] = {}
+    for a, b in cuts(total, segment, reverse):
+        x = tree.unflatten(structure, [piece[a // segment] for piece in pieces])
+        own = None if host is None else np.clip(host - a, 0, b - a)
+        run = partial(_stretch, step, start=a, total=b - a, lengths=own, reverse=reverse)
+        carry, found[a] = checkpoint(run)(carry, x)
+    starts = [0, *edges]
+    return carry, _joined([found[a] for a in starts], starts, concatenate)
+
+
+def _stretch(
+    step: Step, init: Any, xs: Any, start: int, total: int, lengths: Any, reverse: bool
+) -> tuple[Any, Any]:
+    """Steps from ``start`` on, xs and lengths counted from there: the carry after them and their outputs stacked."""
+    carry, ys = _loop(step, init, xs, start, total, lengths, reverse)
+    return carry, _joined(ys, range(start, start + total), stack)
+
+
+def _joined(ys: list[Any], times: Sequence[int], join: Callable[[list[Any]], Any]) -> Any:
+    """Outputs along time, put together leaf by leaf."""
+    columns, structure = tree.flatten(ys[0])
+    rows = []
+    for t, y in zip(times, ys, strict=True):
+        row, its = tree.flatten(y)
+        if not tree.alike(its, structure):
+            raise ValueError(
+                f"scan at t={t}: the step returned an output built as {its}, but at t={times[0]} as {structure}"
+            )
+        rows.append(row)
+    return tree.unflatten(structure, [_tensor(join([row[i] for row in rows])) for i in range(len(columns))])
+
+
+def _loop(
+    step: Step, init: Any, xs: Any, start: int, total: int, lengths: Any, reverse: bool
 ) -> tuple[Any, list[Any]]:
     """The last carry and the outputs in order of time."""
     series, structure = tree.flatten(xs)
@@ -59,16 +109,17 @@ def run_eager(
     _, carry_structure = tree.flatten(init)
     carry, ys = init, [None] * total
     for t in range(total - 1, -1, -1) if reverse else range(total):
-        with scope("time", index=t):
+        at = start + t
+        with scope("time", index=at):
             x = tree.unflatten(structure, [column[t] for column in columns])
             result = step(carry, x)
             if not isinstance(result, (tuple, list)) or len(result) != 2:  # rows of a lone Tensor are no pair either
-                raise TypeError(f"scan at t={t}: the step returned {_shown(result)}; it returns a pair, (carry, y)")
+                raise TypeError(f"scan at t={at}: the step returned {_shown(result)}; it returns a pair, (carry, y)")
             new, y = result
             first = carry is init  # later the type of the container is looked at, which costs nothing
             if (first or type(new) is not type(carry)) and not tree.alike(tree.flatten(new)[1], carry_structure):
                 raise ValueError(
-                    f"scan at t={t}: the step returned a carry built as {tree.flatten(new)[1]}, "
+                    f"scan at t={at}: the step returned a carry built as {tree.flatten(new)[1]}, "
                     f"but was given {carry_structure}"
                 )
             if valid is not None and t >= full:

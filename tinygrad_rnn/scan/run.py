@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Call"]
+__all__ = ["Call", "Masked", "mask"]
 
 
 class Call:
@@ -42,3 +42,28 @@ class Call:
         self.valid = None if lengths is None else np.arange(total)[:, None] < lengths
         self.needs = needs if needs is not None else [True] * (len(xs) + len(carry) + len(given))
         self.kept: Any = None
+
+
+class Masked:
+    """An executor's plan whose ys are zero past each row's end, and take no cotangent there."""
+
+    def __init__(self, plan: Any) -> None:
+        self.plan = plan
+
+    def forward(self, call: Call) -> tuple[list[Any], list[Any]]:
+        """The last carry and the ys of a call."""
+        carry, ys = self.plan.forward(call)
+        return carry, [_zero_past(call.valid, y) for y in ys]
+
+    def backward(self, call: Call, g_carry: list[Any], g_ys: list[Any]) -> dict[Any, Any]:
+        """The gradients of carry, xs and invariants."""
+        return self.plan.backward(call, g_carry, [_zero_past(call.valid, g) for g in g_ys])
+
+
+def _zero_past(valid: Any, series: Any) -> Any:
+    return np.where(mask(valid, series), series, series.dtype.type(0))
+
+
+def mask(valid: np.ndarray, like: Any) -> np.ndarray:
+    """Which rows are valid, (T, B) or (B,), in as many axes as an array has."""
+    return valid.reshape(valid.shape + (1,) * (like.ndim - valid.ndim))
