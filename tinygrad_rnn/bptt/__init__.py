@@ -10,6 +10,7 @@
     messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
     online, directional, uoro     what takes their place: smaller, and right on average or nearly
     diagnostics, gates    where a gradient comes from and whether it fades; how often gates are saturated
+    compare               estimators beside the exact gradient: cost, memory, bias, variance, cosine
     taming                the messages between steps, and a penalty on what shrinks or stretches them
     truncated             chunks of a long sequence, for a training loop of one's own
 """
@@ -17,6 +18,7 @@
 from .adaptive import Adaptive, Choice, truncation_length
 from .checkpointed import Budget, Segments, Sqrt
 from .cuts import Cuts, cuts
+from .compare import Comparison, Interval, Measured, compare
 from .diagnostics import (
     Named,
     Norms,
@@ -43,10 +45,10 @@ from .uoro import UORO
 from .window import Window
 
 __all__ = [
-    "ARTBP", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Cuts", "Directional", "Full", "Gradient",
-    "Linearised", "Meeting", "Messages", "Named", "Norms", "Problem", "Saturation", "Segments", "Sqrt",
-    "StateMessages", "Strategy", "Update", "Vectors", "Window", "activations", "cuts", "gradient",
-    "jacobian_products", "jacobians", "lag_matrix", "lyapunov_exponents", "message_norms", "messages",
-    "parameter_names", "saturation", "singular_values", "state_messages", "strategies", "strategy", "truncated",
-    "truncation_length", "vanishing_penalty",
+    "ARTBP", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Comparison", "Cuts", "Directional", "Full",
+    "Gradient", "Interval", "Linearised", "Measured", "Meeting", "Messages", "Named", "Norms", "Problem",
+    "Saturation", "Segments", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "Window", "activations",
+    "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix", "lyapunov_exponents",
+    "message_norms", "messages", "parameter_names", "saturation", "singular_values", "state_messages", "strategies",
+    "strategy", "truncated", "truncation_length", "vanishing_penalty",
 ]  # fmt: skip
