@@ -17,8 +17,8 @@
 
 from .adaptive import Adaptive, Choice, truncation_length
 from .checkpointed import Budget, Segments, Sqrt
-from .cuts import Cuts, cuts
 from .compare import Comparison, Interval, Measured, compare
+from .cuts import Cuts, cuts
 from .diagnostics import (
     Named,
     Norms,
