@@ -19,6 +19,7 @@ COMMANDS = {
     "sample": "let a trained run write",
     "list": "the cells and the tasks there are",
     "info": "one cell: its paper, equations, state and parameters",
+    "gradients": "every estimator of a recurrent net's gradient, beside the exact one",
     "experiment": "what a paper says of learning through time, and what comes out here",
     "bench": "measure how fast the cells train, beside torch and jax",
 }
