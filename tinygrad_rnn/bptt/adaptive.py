@@ -118,7 +118,7 @@ class Adaptive(Strategy):
     """Truncated after as many steps K as a relative bias of ``tolerance`` asks for, at most ``longest``.
 
     K is that of ``truncation_length``; then ``window:K,2K``, in which each loss reaches at least K steps back. The
-    memory is the pair of the Choice, which says what was chosen, and the window's memory: pass it on to keep the choice,
+    memory is a pair: the Choice, which says what was chosen, and the window's memory. Pass it on to keep the choice,
     None to measure again. A measurement costs about as much as 8 · longest steps back.
 
     Raises ValueError for options out of range, and when there is no loss to measure with.

@@ -52,7 +52,12 @@ class Experiment:
         return import_module(f"zoo.experiments.{self.name.replace('-', '_')}").run
 
 
-_ALL: tuple[Experiment, ...] = ()
+_ALL: tuple[Experiment, ...] = (
+    Experiment("influence-balancing", "truncated, the wrong way; without bias, the right one", "Tallec & Ollivier 2017"),
+    Experiment(
+        "temporal-order", "clipping against exploding gradients, a penalty against vanishing ones", "Pascanu et al. 2013"
+    ),
+)
 
 EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in _ALL}
 

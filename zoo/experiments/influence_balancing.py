@@ -1,0 +1,155 @@
+"""Influence balancing: a parameter whose influence is positive soon and negative in the long run.
+
+Of a linear system of 23 units the first should be 1, and the one parameter θ is learned as the system runs:
+
+    s_{t+1} = A s_t + θ v,  A_ii = A_i,i+1 = ½,  v = (1 ten times, −1 thirteen times),  ℓ_t = ½ (s¹_t − 1)²
+
+What the nearest ten units bring comes first, ds¹/dθ = 10 after ten steps and 16 after twenty; −6 is what remains when
+all 23 have arrived, after some 60. Who looks back less far goes the wrong way. Learning is by plain gradient descent
+with the rate η / (1 + √t), after every update of a strategy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from zoo.experiments import Claim, Result
+
+UNITS, POSITIVE, START = 23, 10, 0.5
+TRUNCATED = ("chunks:10", "chunks:100")
+LONGER = ("chunks:200", "window:10,100")
+UNBIASED = ("artbp:16,power", "artbp:16,fixed", "uoro")
+RATES = (1e-2, 1e-3, 1e-4)
+LOST = 1e3  # a θ beyond it does not come back
+
+
+@dataclass
+class Course:
+    """How θ fared under one strategy with one rate: its value, and the loss that it settles at, after some steps."""
+
+    strategy: str
+    rate: float
+    steps: list[int] = field(default_factory=list)
+    theta: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+
+    def note(self, step: int, theta: float) -> None:
+        self.steps.append(step)
+        self.theta.append(theta)
+        self.loss.append(settled(theta))
+
+    @property
+    def verdict(self) -> str:
+        """``converges``: a hundredth of the loss at the start; ``diverges``: more than it; ``slow``: in between."""
+        loss = self.loss[-1] / settled(START)
+        return "converges" if loss < 0.01 else "slow" if loss < 1 else "diverges"
+
+
+def system() -> tuple[np.ndarray, np.ndarray]:
+    """A (23, 23) and v (23,)."""
+    return 0.5 * (np.eye(UNITS) + np.eye(UNITS, k=1)), np.where(np.arange(UNITS) < POSITIVE, 1.0, -1.0)
+
+
+def steady(theta: float) -> np.ndarray:
+    """The state that a fixed θ leads to, ``s = (I − A)⁻¹ θ v``."""
+    A, v = system()
+    return np.linalg.solve(np.eye(UNITS) - A, theta * v)
+
+
+def settled(theta: float) -> float:
+    """The loss of a step in that state; 0 for θ = −1/6."""
+    return float(0.5 * (steady(theta)[0] - 1) ** 2)
+
+
+def problem(steps: int, *, state: np.ndarray) -> tg.bptt.Problem:
+    """The system run from a state, θ at its start value."""
+    A, v = (tg.tensor(array) for array in system())
+
+    def step(theta: tg.Tensor, s: tg.Tensor, _: None) -> tuple[tg.Tensor, tg.Tensor]:
+        s = A @ s + theta * v
+        error = s[0] - 1
+        return s, 0.5 * error * error
+
+    theta = tg.tensor(np.array(START), requires_grad=True)
+    return tg.bptt.Problem(theta, step, tg.tensor(state), [None] * steps)
+
+
+def learn(strategy: str, rate: float, steps: int, rng: tg.random.Generator) -> Course:
+    """Run the system once and change θ as it goes; stops when θ is lost."""
+    run = problem(steps, state=np.ones(UNITS))
+    theta, course, noted = run.parameters, Course(strategy, rate), 0.0
+    for update in tg.bptt.strategy(strategy).updates(run, rng=rng):
+        theta.data = theta.data - rate / (1 + math.sqrt(update.t)) * update.gradients.data
+        gone = not abs(theta.item()) < LOST
+        if gone or update.t >= noted or update.t == steps:
+            course.note(update.t, theta.item())
+            noted = 1.1 * update.t
+        if gone:
+            break
+    return course
+
+
+def direction(strategy: str, rng: tg.random.Generator, steps: int = 2000) -> float:
+    """The gradient that a strategy finds for a fixed θ, as a multiple of the exact one: negative is the wrong way."""
+    run = problem(steps, state=steady(START))
+    exact = tg.bptt.gradient(run, "full").gradients.item()
+    return tg.bptt.gradient(run, strategy, rng=rng).gradients.item() / exact
+
+
+def run(*, full: bool, seed: int, progress: Callable[[str], None]) -> Result:
+    """Learn θ with every strategy and every rate."""
+    steps = 200_000 if full else 20_000
+    courses, directions = [], {}
+    for strategy in (*TRUNCATED, *LONGER, *UNBIASED):
+        directions[strategy] = direction(strategy, tg.random.Generator(seed).fork(strategy))
+        for rate in RATES:
+            courses.append(learn(strategy, rate, steps, tg.random.Generator(seed).fork(strategy, str(rate))))
+        progress(f"{strategy}: {', '.join(c.verdict for c in courses if c.strategy == strategy)}")
+    return Result(
+        header=("strategy", "rate", "outcome", "gradient / exact", "steps", "theta", "loss"),
+        rows=[_row(course, directions[course.strategy]) for course in courses],
+        claims=claims(courses),
+        numbers=4,
+        data={"courses": [asdict(course) for course in courses], "gradient / exact": directions},
+    )
+
+
+def _row(course: Course, ratio: float) -> tuple[str, ...]:
+    theta, loss = course.theta[-1], course.loss[-1]
+    return (
+        course.strategy, f"{course.rate:g}", course.verdict, f"{ratio:.2f}", str(course.steps[-1]), f"{theta:.4g}",
+        f"{loss:.1e}",
+    )  # fmt: skip
+
+
+def claims(courses: list[Course]) -> list[Claim]:
+    """What Tallec & Ollivier conclude, and what the courses say."""
+
+    def best(name: str) -> Course:
+        return min((course for course in courses if course.strategy == name), key=lambda course: course.loss[-1])
+
+    def shown(names: Any) -> str:
+        found = [best(name) for name in names]
+        return "; ".join(f"{c.strategy} {c.verdict}, loss {c.loss[-1]:.1e} at best (rate {c.rate:g})" for c in found)
+
+    wrong = all(course.verdict == "diverges" for course in courses if course.strategy in TRUNCATED)
+    enough = best("chunks:200").verdict == "converges"
+    return [
+        Claim(
+            "Truncated backpropagation fails with any learning rate, even when it reaches well beyond the 23 steps of "
+            "the system: it takes a truncation of about 200.",
+            f"{shown((*TRUNCATED, 'chunks:200'))}",
+            wrong and enough,
+        ),
+        *(
+            Claim(f"{name} converges: its gradients are unbiased.", shown(names),
+                  all(best(each).verdict == "converges" for each in names))
+            for name, names in (("ARTBP", UNBIASED[:2]), ("UORO", UNBIASED[2:]))
+        ),
+    ]  # fmt: skip
