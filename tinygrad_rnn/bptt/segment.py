@@ -89,8 +89,3 @@ def added(a: Message | None, b: Message | None) -> Message:
     if a is None or b is None:
         return a or b or []
     return [y if x is None else x if y is None else x + y for x, y in zip(a, b, strict=True)]
-
-
-def scaled(message: Message, factor: float) -> Message:
-    """The message times a number."""
-    return [None if m is None else m * m.dtype.type(factor) for m in message]

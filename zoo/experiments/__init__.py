@@ -53,7 +53,7 @@ class Experiment:
 
 
 _ALL: tuple[Experiment, ...] = (
-    Experiment("influence-balancing", "the wrong way by truncation, right without bias", "Tallec & Ollivier 2017"),
+    Experiment("influence-balancing", "wrong way by truncation, right without bias", "Tallec & Ollivier 2017"),
     Experiment(
         "temporal-order", "clipping against exploding gradients, a penalty against vanishing ones", "Pascanu et al. 2013"
     ),
