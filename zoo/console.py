@@ -66,7 +66,7 @@ class Progress:
 
     def __init__(self, metric: Metric, *, total: int, done: int, every: int, unit: str) -> None:
         self.metric, self.total, self.done, self.every, self.unit = metric, total, done, every, unit
-        self.started, self.tokens, self.held_out = time.monotonic(), 0, ""
+        self.started, self.tokens, self.measured = time.monotonic(), 0, ""
         self._bar = _bar(total, done) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Progress:
@@ -78,19 +78,25 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def update(self, step: int, *, loss: float, metric: float, tokens: int, held_out: float | None) -> None:
-        """Step `step` is done, with this loss and metric; `held_out` is the metric on other data, when measured."""
+    def update(self, step: int, *, loss: float, metric: float | None, tokens: int, held_out: float | None) -> None:
+        """Step `step` is done, with this loss, this metric if it follows from it; `held_out`: if it is measured."""
         self.tokens += tokens
-        if held_out is not None and self.metric.held_out:
-            self.held_out = f" (held out {self.metric.show(held_out)})"
+        if held_out is not None:
+            self.measured = f"{'held out ' if self.metric.held_out else ''}{self.metric.show(held_out)}"
         seconds = max(time.monotonic() - self.started, 1e-9)
         left = round(seconds / (step - self.done) * (self.total - step))
         clock, pace = f"{left // 60}:{left % 60:02d} left", f"{self.tokens / seconds:,.0f} {self.unit}/s"
-        score = f"{self.metric.show(metric)} {self.metric.name}{self.held_out}  loss {loss:.3f}"
+        score = f"{self._score(metric)}  loss {loss:.3f}".lstrip()
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=step, pace=f"{clock}  {pace}", score=score)
         elif step % self.every == 0 or step == self.total:
             say(f"step {step:>{len(str(self.total))}}/{self.total}  {clock}  {score}  {pace}")
+
+    def _score(self, metric: float | None) -> str:
+        aside = f" ({self.measured})" if self.metric.held_out and self.measured else ""
+        if metric is not None:
+            return f"{self.metric.show(metric)} {self.metric.name}{aside}"
+        return f"{self.measured} {self.metric.name}" if self.measured else ""
 
 
 def _bar(total: int, done: int) -> Any:

@@ -60,15 +60,16 @@ class Report:
 def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: Sequence[Score] = ()) -> str:
     """The metric over the steps as an SVG document: training (each step, and smoothed), held out, baselines.
 
-    For a metric that is not smooth, the training loss. The ink is `currentColor`: it follows the page it stands on.
+    For a metric that does not follow from the loss, the loss. The ink is `currentColor`: that of the page it is on.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     steps = np.array([record["step"] for record in records])
-    training = np.array([record["metric" if metric.smooth else "loss"] for record in records])
-    measured = [(r["step"], r["evaluated"]) for r in records if metric.smooth and "evaluated" in r]
+    follows = metric.worth is not None
+    training = np.array([record["metric" if follows else "loss"] for record in records])
+    measured = [(r["step"], r["evaluated"]) for r in records if follows and "evaluated" in r]
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zoo", "font.size": 11}):
         figure = Figure(figsize=(9, 4.2), layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
@@ -76,15 +77,15 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
         axes.plot(steps, _smoothed(training), color=BLUE, linewidth=1.8, label="training (smoothed)")
         if measured:
             axes.plot(*zip(*measured), color=ORANGE, marker="o", markersize=5, label="held out")
-        for baseline in baselines if metric.smooth else ():
+        for baseline in baselines if follows else ():
             axes.axhline(baseline.value, color="gray", linestyle="--", linewidth=1)
             axes.annotate(
                 baseline.name, (1, baseline.value), (4, 0), xycoords=("axes fraction", "data"),
                 textcoords="offset points", va="center", fontsize=9, color="gray",
             )  # fmt: skip
-        if metric.smooth and metric.lower_is_better and baselines:  # the first steps are off the scale of the rest
+        if follows and metric.lower_is_better and baselines:  # the first steps are off the scale of the rest
             axes.set_ylim(top=1.05 * max(training.min(), *(baseline.value for baseline in baselines)))
-        axes.set(xlabel="step", ylabel=metric.name if metric.smooth else "loss")
+        axes.set(xlabel="step", ylabel=metric.name if follows else "loss")
         axes.margins(x=0.01)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)

@@ -37,9 +37,14 @@ def cli(capsys):
 
 
 WRONG = {
-    "flurb": r"unknown command 'flurb' \(all: train, sample, list, info, bench\)",
+    "flurb": r"unknown command 'flurb' \(all: train, sample, list, info, .*\)",
     "trian helo": "unknown command 'trian': did you mean train",
     "train": r"name a task to train: helo, char-lm",
+    "train helo --bptt ful": "argument --bptt: there is no strategy 'ful'; there are .*full, chunks",
+    "train helo --bptt chunks": "argument --bptt: strategy 'chunks': chunks is written chunks:LENGTH",
+    "train helo --bptt chunks:0": "argument --bptt: strategy 'chunks:0': chunks have a length of at least 1, not 0",
+    "train char-lm --bptt rtrl": r"--bptt rtrl: .* 16,384 numbers .* 361,767 parameters: 22.1 GiB, more than 4",
+    "train temporal-order --length 9": "temporal-order needs a --length of at least 10, not 9",
     "train helloo": "unknown task 'helloo': did you mean helo",
     "train char-lm --cell LTSM": "unknown cell 'LTSM': did you mean LSTM",
     "train char-lm --hidden zero": r"argument --hidden: invalid whole number \(at least 1\) value: 'zero'",

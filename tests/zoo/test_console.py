@@ -78,3 +78,12 @@ def test_in_a_terminal_a_bar_is_drawn_and_the_end_can_be_read(tmp_path, columns)
     assert "━" in text and "after hell  o" in text
     assert re.match(r"40/40 0:00 left  [\d,]+ letters/s\s+4 letters right \(of 4\)  loss 0.\d{3}\s", last), last
     assert "report.html" in text
+
+
+def test_a_metric_that_does_not_follow_from_the_loss_is_shown_as_it_was_last_measured(capsys):
+    right = Metric("share right", worth=None, lower_is_better=False)
+    with console.Progress(right, total=3, done=0, every=1, unit="steps") as progress:
+        for step, measured in ((1, None), (2, 0.75), (3, None)):
+            progress.update(step, loss=1.5, metric=None, tokens=64, held_out=measured)
+    lines = [re.split(" left  |  [0-9,]+ steps/s", line)[1] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["loss 1.500", *["held out 0.750 share right  loss 1.500"] * 2]

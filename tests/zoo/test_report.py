@@ -111,8 +111,8 @@ def test_the_loss_curve_takes_its_ink_from_the_page():
     assert "stroke: currentColor" in svg and "#000000" not in svg
 
 
-def test_a_metric_that_makes_stairs_is_not_drawn_but_the_loss_is():
-    letters = Metric("letters right", lower_is_better=False, smooth=False)
+def test_a_metric_that_does_not_follow_from_the_loss_is_not_drawn_but_the_loss_is():
+    letters = Metric("letters right", lower_is_better=False, worth=None)
     svg = loss_curve(RECORDS, letters, [Score("most frequent", 2.0)])
     words = " ".join(ElementTree.fromstring(svg).itertext())
     assert "loss" in words and "most frequent" not in words and "letters" not in words

@@ -1,6 +1,6 @@
 """What holds for every task: options, presets, a loss that falls, a checkpoint's worth of carry, an example to draw."""
 
-from itertools import islice
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from zoo.tasks.task import Task
 SMALL = {
     "helo": {"steps": 20},
     "char-lm": {"hidden": 6, "embedding": 5, "batch": 2, "chunk": 8, "steps": 20},
+    "copy": {"hidden": 8, "batch": 8, "length": 2, "steps": 20},
+    "adding": {"hidden": 6, "batch": 8, "length": 4, "steps": 20},
+    "temporal-order": {"hidden": 6, "batch": 8, "length": 10, "steps": 20},
 }
 
 
@@ -71,35 +74,57 @@ def test_the_same_seed_makes_the_same_model(task, text_file):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+def learn(task, steps, way="full", lr=0.02):
+    """The losses of the first steps, each followed along its gradient."""
+    optimizer, losses, carry, memory = tg.optim.Adam(task.model, lr=lr), [], task.begin(), None
+    for step in range(steps):
+        if not task.goes_on(step):
+            carry, memory = task.begin(), None
+        losses.append(0.0)
+        for update in tg.bptt.strategy(way).updates(task.problem(step, carry), memory=memory):
+            optimizer.step(update.gradients)
+            losses[-1] += update.loss
+            carry, memory = update.carry, update.memory
+    return losses
+
+
 def test_the_loss_falls_when_its_gradient_is_followed(task):
-    optimizer = tg.optim.Adam(task.model, lr=0.02)
-    losses = []
-    for batch in islice(task.batches(0, task.begin()), 30):
-        optimizer.zero_grad()
-        batch.loss.backward()
-        optimizer.step()
-        losses.append(batch.loss.item())
+    losses = learn(task, 60)
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_a_task_trains_and_measures_itself_on_every_device(name, text_file, device):
     task, on_cpu = made(name, text_file, device), made(name, text_file)
-    optimizer = tg.optim.Adam(task.model, lr=0.01)
-    for batch in islice(task.batches(0, task.begin()), 2):
-        optimizer.zero_grad()
-        batch.loss.backward()
-        optimizer.step()
-    assert all(p.device == batch.loss.device for p in task.model.parameters())
+    losses = learn(task, 2, lr=0.01)
+    assert {p.device for p in task.model.parameters()} == {tg.tensor(0.0, device=device).device}
     assert np.isfinite(task.evaluate()) and task.sample()
-    first = next(made(name, text_file, device).batches(0, made(name, text_file, device).begin()))
-    expected = next(on_cpu.batches(0, on_cpu.begin()))
-    assert first.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    assert losses[0] == pytest.approx(learn(on_cpu, 1)[0], rel=1e-5)
 
 
 def test_the_carry_keeps_the_structure_that_it_begins_with(task):
-    batch = next(task.batches(0, task.begin()))
-    assert repr(tg.tree.flatten(batch.carry)[1]) == repr(tg.tree.flatten(task.begin())[1])
+    if task.goes_on(1):
+        (update,) = tg.bptt.strategy("full").updates(task.problem(0, task.begin()))
+        assert repr(tg.tree.flatten(update.carry)[1]) == repr(tg.tree.flatten(task.begin())[1])
+
+
+def test_the_data_of_a_step_depend_on_the_step_and_the_seed_alone(task, text_file):
+    def loss(of, step):
+        return tg.bptt.gradient(of.problem(step, of.begin())).loss
+
+    first, again = (loss(task, 3), loss(made(task.name, text_file), 3))
+    assert first == again == loss(task, 3)
+    assert task.name == "helo" or loss(task, 4) != first
+
+
+def test_a_run_in_one_go_and_one_step_by_step_have_the_same_loss_and_gradients(task):
+    problem = task.problem(0, task.begin())
+    whole, single = tg.bptt.gradient(problem), tg.bptt.gradient(replace(problem, segment=None))
+    assert whole.loss == pytest.approx(single.loss, rel=1e-5)
+    assert tg.bptt.gradient(problem, "chunks:2").loss == pytest.approx(whole.loss, rel=1e-5)
+    for path, gradient in whole.gradients.items():
+        largest = abs(gradient.numpy()).max()
+        np.testing.assert_allclose(single.gradients[path].numpy(), gradient.numpy(), atol=1e-5 * largest, err_msg=path)
 
 
 def test_the_example_reaches_every_parameter_that_a_few_steps_can(task):

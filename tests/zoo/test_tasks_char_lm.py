@@ -1,7 +1,6 @@
 """char-lm: what is scored, what is carried, what is drawn from the model."""
 
 import math
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -53,26 +52,56 @@ def test_the_streams_of_a_batch_are_the_text_in_order(verse):
         assert task.vocabulary.decode(task.targets.numpy()[:, b]) == VERSE[b * length + 1 : (b + 1) * length + 1]
 
 
+def read(task, steps, start=0, carry=None):
+    """Loss, length and carry of each step; nothing is learnt."""
+    found = []
+    for step in range(start, start + steps):
+        problem = task.problem(step, carry if task.goes_on(step) else task.begin())
+        loss, _, carry, _ = tg.bptt.gradient(problem)
+        found.append((loss, len(problem), carry))
+    return found
+
+
 @pytest.mark.parametrize("stop", [1, 5, 6, 7, 13])
-def test_batches_go_on_from_any_step_with_the_carry_left_there(verse, stop):
+def test_steps_go_on_from_any_step_with_the_carry_left_there(verse, stop):
     task = small(verse)  # 284 steps a stream: 6 chunks, the last of 34
-    whole = [(batch.loss.item(), batch.tokens) for batch in islice(task.batches(0, task.begin()), 15)]
-    carry = list(islice(task.batches(0, task.begin()), stop))[-1].carry
-    rest = [(batch.loss.item(), batch.tokens) for batch in islice(task.batches(stop, carry), 15 - stop)]
-    assert rest == whole[stop:]
-    assert [tokens for _, tokens in whole[:6]] == [150] * 5 + [102]
+    whole = read(task, 15)
+    rest = read(task, 15 - stop, stop, whole[stop - 1][2])
+    assert [r[:2] for r in rest] == [w[:2] for w in whole[stop:]]
+    assert [length for _, length, _ in whole[:6]] == [50] * 5 + [34]
 
 
 def test_a_chunk_starts_from_the_state_that_the_one_before_it_left(verse):
     task = small(verse)
-    first, second = islice(task.batches(0, task.begin()), 2)
-    both, _ = task._loss(task.begin(), (task.inputs[:100], task.targets[:100]))
-    assert (first.loss.item() + second.loss.item()) / 2 == pytest.approx(both.item(), rel=1e-5)
+    (first, _, _), (second, _, _) = read(task, 2)
+    ((both, _, _),) = read(small(verse, chunk=100), 1)
+    assert (first + second) / 2 == pytest.approx(both, rel=1e-5)
 
 
-def test_the_metric_is_the_loss_in_bits(verse):
-    batch = next(small(verse).batches(0, small(verse).begin()))
-    assert batch.metric == pytest.approx(batch.loss.item() / math.log(2))
+@pytest.mark.parametrize("way", ["full", "chunks:7", "rtrl"])
+def test_the_loss_of_a_step_is_the_mean_over_its_characters_however_its_gradient_is_found(verse, way):
+    task = small(verse, chunk=20)
+    logits, _ = task.model(task.inputs[:20], task.begin())
+    expected = tg.cross_entropy(logits, task.targets[:20]).item()
+    assert tg.bptt.gradient(task.problem(0, task.begin()), way).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_step_drops_the_same_units_whenever_it_is_run_and_others_than_its_neighbour(verse):
+    task = small(verse, dropout=0.5, layers=2)
+    task.inputs, task.targets = 0 * task.inputs, 0 * task.targets  # all steps alike, but for the masks
+    problem = task.problem(3, task.begin())
+
+    def loss(start, stop):
+        return problem.run(task.model, task.begin(), start, stop)[1].item()
+
+    first = loss(0, 10)
+    assert loss(0, 1) != loss(1, 2)
+    assert loss(1, 2) == pytest.approx(problem.one(task.model, task.begin(), 1)[1].item(), rel=1e-6)
+    assert loss(0, 10) == first
+
+
+def test_the_metric_is_the_loss_in_bits():
+    assert CharLM.metric.of(math.log(2)) == pytest.approx(1)
 
 
 def test_a_text_too_short_for_its_streams_says_what_to_change(verse):

@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import io
 from tinygrad_rnn.scan.compiled import threads_for
 from tinygrad_rnn.scan.native import machine
@@ -18,7 +20,7 @@ from zoo.__main__ import main
 from zoo.commands import threads
 from zoo.errors import UserError
 from zoo.run import CHECKPOINT, CHOICES, METRICS, MODEL, Run
-from zoo.train import Patience, train
+from zoo.train import Patience, plain, train
 
 ROOT = Path(__file__).parents[2]
 STEPS = 60
@@ -88,6 +90,51 @@ def test_a_run_killed_in_the_middle_and_resumed_equals_an_uninterrupted_one(unin
     assert died.returncode == -signal.SIGKILL
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert_equal(result(tmp_path / "run"), result(uninterrupted))
+
+
+class Died(BaseException):
+    """What a process does not survive."""
+
+
+WAYS = ("rtrl", "uoro", "chunks:3", "window:2,4", "artbp:3", "sqrt", "forward")
+TINY = ["--hidden", "3", "--embedding", "2", "--batch", "2", "--chunk", "5"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_strategy_carries_along_is_resumed_with_the_rest(text_file, tmp_path, monkeypatch, way):
+    sizes = [*TINY, "--bptt", way]  # saved after every second step
+    assert main(command(tmp_path / "whole", text_file, 40, sizes)) == 0
+    append = Run.append
+
+    def append_and_die(run, record):
+        append(run, record)
+        if record["step"] == 13:
+            raise Died
+
+    monkeypatch.setattr(Run, "append", append_and_die)
+    with pytest.raises(Died):
+        main(command(tmp_path / "run", text_file, 40, sizes))
+    monkeypatch.setattr(Run, "append", append)
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("way", ["rtrl", "uoro"])
+def test_sensitivities_go_on_from_step_to_step_of_a_stream_and_are_saved(text_file, tmp_path, way):
+    assert main(command(tmp_path / "run", text_file, 3, [*TINY, "--bptt", way])) == 0
+    memory = tg.tree.leaves(io.load(tmp_path / "run" / CHECKPOINT)["memory"])
+    assert memory and all(np.abs(array).max() > 0 for array in memory)
+
+
+def test_only_a_memory_that_holds_graphs_ends_with_its_step():
+    kind = tasks.find("char-lm")
+    task = kind(kind.resolve({"hidden": 3, "embedding": 2, "batch": 2, "chunk": 5}), seed=0, device="cpu")
+    lost = set()
+    for name, way in tg.bptt.strategies().items():
+        options = [0.5 if name == "adaptive" else 3 for field in fields(way) if field.default is MISSING]
+        *_, last = way(*options).updates(task.problem(0, task.begin()), rng=tg.random.Generator(0))
+        lost |= set() if plain(last.memory) else {name}
+    assert lost == {"window", "adaptive"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -197,14 +244,14 @@ def test_helo_is_learnt_exactly_with_its_default_settings(tmp_path, cell, seed):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
     task, run = made(tmp_path)
-    original, count = task.model.forward, 0
+    original = task.problem
 
-    def explode(ids):
-        nonlocal count
-        count += 1
-        return original(ids) * (float("nan") if count > 10 else 1.0)
+    def exploding(step, carry):
+        loss = task.model.head.forward
+        task.model.head.forward = lambda ys: loss(ys) * (1.0 if step < 10 else float("nan"))
+        return original(step, carry)
 
-    task.model.forward = explode
+    task.problem = exploding
     with pytest.raises(UserError, match=r"step 11: .*--learning-rate below 0.1"):
         train(task, run)
     assert run.restore()["step"] == 10

@@ -13,7 +13,7 @@ from ..random import Generator
 from ..tensor import Tensor
 from .problem import Problem, Update
 
-__all__ = ["Gradient", "Strategy", "gradient", "register", "strategies", "strategy"]
+__all__ = ["Gradient", "Strategy", "gradient", "register", "strategies", "strategy", "usage"]
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+import tinygrad_rnn as tg
+from tinygrad_rnn.bptt.strategy import usage
 from zoo import console, registry, tasks
 from zoo.commands import AMOUNT, COUNT, INTERRUPTED, Parser, device, number, threads
 from zoo.errors import UserError, one_line
 from zoo.run import Run
 from zoo.tasks.task import Task
-from zoo.train import train
+from zoo.train import strategy, train
 
 EXAMPLES = """tasks:
 {tasks}
@@ -26,12 +28,24 @@ examples:
   python -m zoo train char-lm --text mybook.txt      your own text
   python -m zoo train --resume runs/char-lm-1        go on after Ctrl-C or a crash
   python -m zoo train helo                           four letters, all messages drawn
+  python -m zoo train adding --bptt chunks:20        gradients that reach back 20 steps at most
+
+ways to find the gradient (--bptt):
+{strategies}
 """
 
 
 def cell(name: str) -> str:
     """The name of a cell as the zoo writes it."""
     return registry.entry(name).name
+
+
+def bptt(text: str) -> str:
+    """How gradients are found, as the strategy itself writes it."""
+    try:
+        return str(tg.bptt.strategy(text))
+    except ValueError as error:
+        raise UserError(f"argument --bptt: {error}") from error
 
 
 # What tasks may ask for: flag → (type, placeholder, meaning). A task takes those that its `defaults` name.
@@ -42,9 +56,11 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "embedding": (COUNT, "N", "entries of a token's vector"),
     "dropout": (number(float, low=0, high=1), "P", "share of what a layer hands up that is dropped"),
     "text": (os.path.abspath, "FILE", "learn from this UTF-8 text (char-lm: Python's own manual)"),
-    "steps": (COUNT, "N", "updates of the parameters"),
+    "length": (COUNT, "N", "time steps of a sequence; for copy, of its gap"),
+    "steps": (COUNT, "N", "batches to learn from; each is one update of the parameters, or more, as --bptt finds them"),
     "batch": (COUNT, "N", "sequences side by side"),
-    "chunk": (COUNT, "N", "time steps that a gradient reaches back"),
+    "chunk": (COUNT, "N", "time steps of a batch, where a sequence is read piece by piece and its state carried on"),
+    "bptt": (bptt, "WAY", "how gradients are found along time, such as chunks:20; the ways are below"),
     "learning-rate": (AMOUNT, "X", "peak learning rate"),
     "warmup": (number(int, low=0), "N", "steps until that peak"),
     "clip": (AMOUNT, "X", "largest global norm of a gradient"),
@@ -53,8 +69,12 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, set up, train; see `python -m zoo train --help`."""
-    summaries = "\n".join(f"  {name:<9}{tasks.find(name).summary}" for name in tasks.TASKS)
-    parser = Parser("train", arguments="TASK", examples=EXAMPLES.format(tasks=summaries))
+    width = max(map(len, tasks.TASKS))
+    summaries = "\n".join(f"  {name:<{width}}  {tasks.find(name).summary}" for name in tasks.TASKS)
+    ways = sorted(tg.bptt.strategies().values(), key=lambda way: (not way.exact, not way.unbiased))
+    kinds = ["exact" if way.exact else "unbiased" if way.unbiased else "biased" for way in ways]
+    shown = [f"  {usage(way):<26}  {kind:<8}  {way.paper}" for way, kind in zip(ways, kinds, strict=True)]
+    parser = Parser("train", arguments="TASK", examples=EXAMPLES.format(tasks=summaries, strategies="\n".join(shown)))
     parser.add_argument("task", nargs="?", metavar="TASK", help=" or ".join(tasks.TASKS))
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="preset", action="store_const", const="quick", help="seconds, to see it work")
@@ -92,6 +112,7 @@ def _new(given: dict[str, Any]) -> tuple[Task, Run]:
     options = kind.resolve({name: given[name] for name in OPTIONS if name in given}, given.get("preset"))
     settings = {"seed": given.get("seed", 0), "device": device(given.get("device", "cpu"))}
     task = kind(options, **settings)
+    strategy(task)
     config = {
         "task": kind.name,
         "options": options,

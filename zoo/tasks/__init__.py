@@ -10,6 +10,9 @@ from zoo.tasks.task import Task
 TASKS = {
     "helo": "zoo.tasks.helo:Helo",
     "char-lm": "zoo.tasks.char_lm:CharLM",
+    "copy": "zoo.tasks.copy:Copy",
+    "adding": "zoo.tasks.adding:Adding",
+    "temporal-order": "zoo.tasks.temporal_order:TemporalOrder",
 }
 
 

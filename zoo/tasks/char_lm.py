@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.bptt import Problem
 from zoo import registry
 from zoo.errors import UserError
 from zoo.tasks import ngram, text
-from zoo.tasks.task import Batch, Metric, Score, Task
+from zoo.tasks.task import Metric, Score, Task
 from zoo.topology import RNN, Stacked
 
 EXAMPLE = 4  # characters in the picture of the unrolled graph
@@ -54,17 +55,28 @@ class CharModel(tg.nn.Module):
         ys, state = self.rnn(self.embedding(ids), state)
         return self.head(self.dropout(ys)), state
 
+    def step(self, ids: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
+        """ids (B,) → logits (B, V) and the next state."""
+        y, state = self.rnn.step(self.embedding(ids), state)
+        return self.head(self.dropout(y)), state
+
+    def masks(self, number: int) -> None:
+        """The next call drops what the call of that number drops, were all of the same length."""
+        self.dropout.calls.data[...] = number
+        if isinstance(self.rnn, Stacked):
+            self.rnn.dropout.calls.data[...] = number * (len(self.rnn.layers) - 1)
+
 
 class CharLM(Task):
     """Bits per character on the last tenth of a text, after learning from the first nine by truncated BPTT."""
 
     name = "char-lm"
     summary = "predict the next character of a text"
-    metric = Metric("bits per character")
+    metric = Metric("bits per character", worth=math.log(2))
     unit = "characters"
     defaults: ClassVar = {
         "cell": "LSTM", "layers": 1, "hidden": 256, "embedding": 64, "dropout": 0.0, "text": None,
-        "steps": 1000, "batch": 32, "chunk": 32, "learning-rate": 0.012, "warmup": 50, "clip": 1.0,
+        "steps": 1000, "batch": 32, "chunk": 32, "bptt": "full", "learning-rate": 0.012, "warmup": 50, "clip": 1.0,
     }  # fmt: skip
     writes: ClassVar = {"length": 500, "temperature": 0.7, "top_k": None, "seed": 0}
     presets: ClassVar = {
@@ -108,22 +120,31 @@ class CharLM(Task):
     def begin(self) -> Any:
         return self.model.begin(self.options["batch"], device=self.device)
 
-    def batches(self, step: int, carry: Any) -> Iterator[Batch]:
-        chunk = self.options["chunk"]
-        chunks = math.ceil(len(self.inputs) / chunk)
-        while True:
-            first = step % chunks
-            state = carry if first else self.begin()
-            rest = self.inputs[first * chunk :], self.targets[first * chunk :]
-            for loss, carry in tg.bptt.truncated(self._loss, state, rest, chunk=chunk):
-                tokens = min(chunk, len(self.inputs) - step % chunks * chunk) * self.options["batch"]
-                yield Batch(loss, loss.item() / math.log(2), tokens, carry)
-                step += 1
+    def goes_on(self, step: int) -> bool:
+        return step % math.ceil(len(self.inputs) / self.options["chunk"]) != 0
 
-    def _loss(self, carry: Any, part: tuple[tg.Tensor, tg.Tensor]) -> tuple[tg.Tensor, Any]:
-        inputs, targets = part
-        logits, carry = self.model(inputs, carry)
-        return tg.cross_entropy(logits, targets), carry
+    def problem(self, step: int, carry: Any) -> Problem:
+        """A chunk of all streams: the mean of its cross-entropies, in nats."""
+        chunk = self.options["chunk"]
+        first = step % math.ceil(len(self.inputs) / chunk) * chunk
+        inputs, targets = self.inputs[first : first + chunk], self.targets[first : first + chunk]
+        total = len(inputs)
+
+        def masked(model: CharModel, t: int) -> CharModel:
+            if self.options["dropout"]:
+                model.masks(step + (t << 32))  # whoever runs a step a second time meets the same ones
+            return model
+
+        def one(model: CharModel, state: Any, t: int) -> tuple[Any, tg.Tensor]:
+            logits, state = masked(model, t).step(inputs[t], state)
+            return state, tg.cross_entropy(logits, targets[t]) / total
+
+        def several(model: CharModel, state: Any, times: list[int]) -> tuple[Any, tg.Tensor]:
+            part = slice(times[0], times[-1] + 1)
+            logits, state = masked(model, times[0])(inputs[part], state)
+            return state, tg.cross_entropy(logits, targets[part]) * (len(times) / total)
+
+        return Problem(self.model, one, carry, list(range(total)), several)
 
     def evaluate(self) -> float:
         """Bits per character over all of the held-out text, read in several places at once."""
@@ -156,7 +177,7 @@ class CharLM(Task):
         ids = self.held_out[: EXAMPLE + 1]
         inputs, targets = (tg.tensor(x[:, None], device=self.device) for x in (ids[:-1], ids[1:]))
         self.model.eval()
-        return self._loss(self.model.begin(1, device=self.device), (inputs, targets))[0]
+        return tg.cross_entropy(self.model(inputs, self.model.begin(1, device=self.device))[0], targets)
 
     @classmethod
     def generate(

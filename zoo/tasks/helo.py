@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.bptt import Problem
 from zoo import registry
-from zoo.tasks.task import Batch, Metric, Score, Task
+from zoo.tasks.task import Metric, Score, Task, stepwise
 from zoo.tasks.text import Vocabulary
-from zoo.topology import RNN
+from zoo.topology.synced import Synced
 
 INPUT, TARGET = "hell", "ello"
 LETTERS = Vocabulary("helo")
-
-
-class HeloModel(tg.nn.Module):
-    """One-hot letters → one cell → linear: logits of the next letter."""
-
-    def __init__(self, cell: str, hidden: int, *, rng: tg.random.Generator) -> None:
-        super().__init__()
-        kind: Any = registry.get(cell)
-        self.rnn = RNN(kind(len(LETTERS), hidden, rng=rng.fork("cell")))
-        self.head = tg.nn.Linear(self.rnn.output_size, len(LETTERS), rng=rng.fork("head"))
-
-    def forward(self, ids: tg.Tensor) -> tg.Tensor:
-        """ids (T, B) → logits (T, B, 4)."""
-        ys, _ = self.rnn(tg.one_hot(ids, classes=len(LETTERS)))
-        return self.head(ys)
 
 
 class Helo(Task):
@@ -40,18 +26,18 @@ class Helo(Task):
 
     name = "helo"
     summary = "shown h, e, l, l, predict e, l, l, o"
-    metric = Metric("letters right (of 4)", lower_is_better=False, held_out=False, smooth=False, digits=0)
+    metric = Metric("letters right (of 4)", lower_is_better=False, held_out=False, worth=None, digits=0)
     unit = "letters"
     defaults: ClassVar = {
-        "cell": "ElmanRNN", "hidden": 3, "steps": 200, "learning-rate": 0.1, "warmup": 0, "clip": 5.0,
+        "cell": "ElmanRNN", "hidden": 3, "steps": 200, "bptt": "full", "learning-rate": 0.1, "warmup": 0, "clip": 5.0,
     }  # fmt: skip
     levels = ("cell", "op")
     presets: ClassVar = {"quick": {"steps": 100}, "full": {"steps": 1000}}
 
-    model: HeloModel
+    model: Synced
 
     def __init__(self, options: Mapping[str, Any], *, seed: int, device: str) -> None:
-        self.options, self.device = options, device
+        self.options, self.seed, self.device = options, seed, device
         self.data = {"source": f"{INPUT} → {TARGET}", "characters": LETTERS.characters}
         self.model = _model(options, seed).to(device)
         self.inputs, self.targets = (tg.tensor(LETTERS.encode(w)[:, None], device=device) for w in (INPUT, TARGET))
@@ -64,20 +50,13 @@ class Helo(Task):
             "training": f"{self.options['steps']} steps",
         }
 
-    def begin(self) -> Any:
-        return ()
-
-    def batches(self, step: int, carry: Any) -> Iterator[Batch]:
-        while True:
-            logits = self.model(self.inputs)
-            yield Batch(tg.cross_entropy(logits, self.targets), self._right(logits), len(INPUT))
-
-    def _right(self, logits: tg.Tensor) -> float:
-        return float((logits.numpy().argmax(-1) == self.targets.numpy()).sum())
+    def problem(self, step: int, carry: Any) -> Problem:
+        return self.model.problem(one_hot(self.inputs), self.targets)
 
     def evaluate(self) -> float:
         with tg.no_grad():
-            return self._right(self.model(self.inputs))
+            logits = self.model(one_hot(self.inputs))
+        return float((logits.numpy().argmax(-1) == self.targets.numpy()).sum())
 
     def baselines(self) -> list[Score]:
         most = max(set(TARGET), key=TARGET.count)
@@ -91,12 +70,7 @@ class Helo(Task):
 
     def example(self) -> tg.Tensor:
         """The letters' losses, each at its own step, and their sum: what a picture of the training shows best."""
-        model, loss = self.model, tg.tensor(0.0, device=self.device)
-        state = model.rnn.init_state(1, device=self.device)
-        for t, x in zip(tg.steps(len(INPUT)), tg.one_hot(self.inputs, classes=len(LETTERS)), strict=True):
-            y, state = model.rnn.step(x, state)
-            loss = loss + tg.cross_entropy(model.head(y), self.targets[t])
-        return loss
+        return stepwise(self.model.problem(one_hot(self.inputs), self.targets, reduction="sum"))
 
     @classmethod
     def generate(
@@ -108,14 +82,22 @@ class Helo(Task):
         return predictions(model.to(device), prompt or INPUT, device=device)
 
 
-def _model(options: Mapping[str, Any], seed: int) -> HeloModel:
-    return HeloModel(options["cell"], options["hidden"], rng=tg.random.Generator(seed))
+def _model(options: Mapping[str, Any], seed: int) -> Synced:
+    """One-hot letters → one cell → linear: logits of the next letter."""
+    kind: Any = registry.get(options["cell"])
+    rng = tg.random.Generator(seed)
+    return Synced(kind(len(LETTERS), options["hidden"], rng=rng.fork("cell")), len(LETTERS), rng=rng)
 
 
-def predictions(model: HeloModel, word: str, *, device: str) -> str:
+def one_hot(ids: tg.Tensor) -> tg.Tensor:
+    return tg.one_hot(ids, classes=len(LETTERS))
+
+
+def predictions(model: Synced, word: str, *, device: str) -> str:
     """One line a letter: what was shown, what is expected next, how sure the net is."""
+    ids = tg.tensor(LETTERS.encode(word)[:, None], device=device)
     with tg.no_grad():
-        logits = model(tg.tensor(LETTERS.encode(word)[:, None], device=device)).numpy()[:, 0].astype(np.float64)
+        logits = model(one_hot(ids)).numpy()[:, 0].astype(np.float64)
     p = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
     shown = [f"after {word[: t + 1]:<{len(word)}}" for t in range(len(word))]

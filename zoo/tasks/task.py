@@ -1,13 +1,14 @@
-"""What a task is to the training loop: options, data, a model, a loss for every step, a metric, baselines."""
+"""What a task is to the training loop: options, data, a model, losses along time, a metric, baselines."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from tinygrad_rnn import Tensor, nn
+from tinygrad_rnn.bptt import Problem
 from zoo.errors import UserError
 
 
@@ -15,15 +16,19 @@ from zoo.errors import UserError
 class Metric:
     """The figure a task is judged by.
 
-    `held_out` tells whether it is measured on data the model did not learn from; `smooth` whether its curve says more
-    than the loss's (a count of right answers makes stairs).
+    `held_out` tells whether it is measured on data the model did not learn from; `worth` is the loss that one of it
+    stands for (ln 2, for bits from nats), None where it does not follow from the loss, as a share of right answers.
     """
 
     name: str
     lower_is_better: bool = True
     held_out: bool = True
-    smooth: bool = True
+    worth: float | None = 1.0
     digits: int = 3
+
+    def of(self, loss: float) -> float | None:
+        """The metric of data with this loss, where it follows from that."""
+        return None if self.worth is None else loss / self.worth
 
     def show(self, value: float) -> str:
         return f"{value:.{self.digits}f}"
@@ -39,16 +44,6 @@ class Score:
 
     name: str
     value: float
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's loss, with the metric on the same data, how many tokens went in, and what the next step carries on."""
-
-    loss: Tensor
-    metric: float
-    tokens: int
-    carry: Any = ()
 
 
 class Task(ABC):
@@ -68,6 +63,7 @@ class Task(ABC):
     levels: ClassVar[tuple[str, ...]] = ("cell",)  # how closely its example is drawn: "cell", "op"
 
     options: Mapping[str, Any]
+    seed: int
     device: str
     model: nn.Module
     data: Mapping[str, Any]  # what config.json keeps of the data: enough to recognise them, and to sample without them
@@ -87,20 +83,28 @@ class Task(ABC):
     def facts(self) -> dict[str, str]:
         """The model and the data in words, for the person about to wait."""
 
-    @abstractmethod
     def begin(self) -> Any:
-        """The carry before the first step: Tensors in nested containers (an empty tuple where nothing is carried)."""
+        """The carry to begin with, Tensors in nested containers, where a step goes on from the one before."""
+        return ()
+
+    def goes_on(self, step: int) -> bool:
+        """Whether a step of the training reads on where the one before it ended; if not, it begins anew."""
+        return False
 
     @abstractmethod
-    def batches(self, step: int, carry: Any) -> Iterator[Batch]:
-        """The losses of step, step + 1, …, each computed when asked for, with the parameters of that moment.
+    def problem(self, step: int, carry: Any) -> Problem:
+        """The data of a step of the training, as a loss along time from a carry: the last step's, or `begin()`.
 
-        `carry` is what the batch before `step` left, or `begin()`.
+        Depends on the step, the carry and the parameters alone, however often it is asked for.
         """
 
     @abstractmethod
     def evaluate(self) -> float:
         """The metric of the model as it is now, on data it does not learn from."""
+
+    def verdict(self) -> str:
+        """How the model does by the criterion of the paper that the task is from; nothing where it has none."""
+        return ""
 
     @abstractmethod
     def baselines(self) -> list[Score]:
@@ -124,3 +128,8 @@ class Task(ABC):
         cls, config: Mapping[str, Any], weights: Mapping[str, Any], *, prompt: str | None, device: str, **how: Any
     ) -> str:
         """What a trained run answers to a prompt; `how`, by the options in `writes`."""
+
+
+def stepwise(problem: Problem) -> Tensor:
+    """The loss of a problem, computed step by step: every op is a node of its own, to be drawn."""
+    return replace(problem, segment=None).run(problem.parameters, problem.carry, 0, len(problem))[1]
