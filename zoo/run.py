@@ -134,6 +134,15 @@ class Run:
         io.save(self.folder / CHECKPOINT, checkpoint)
         io.save(self.folder / MODEL, checkpoint["model"])
 
+    def weights(self) -> dict[str, Any]:
+        """The model's parameters as they were last saved; `UserError` before that, and when they are damaged."""
+        try:
+            return io.load(self.folder / MODEL)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.folder} has no model yet; train it: {self.resume}") from error
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
     def restore(self) -> dict[str, Any] | None:
         """The last checkpoint, None before the first; the metrics are cut back to its step, torn writes removed."""
         for torn in self.folder.glob(".*.tmp"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import tinygrad_rnn as tg
@@ -13,21 +15,29 @@ from tinygrad_rnn import bptt, io
 from zoo import console, registry, tasks
 from zoo.commands import COUNT, Parser, number, threads
 from zoo.errors import UserError
+from zoo.run import Run
+from zoo.tasks.task import Task
 
 EXAMPLES = """examples:
   python -m zoo gradients --cell lstm --task copy                     all estimators there are
   python -m zoo gradients --task adding --strategies chunks:5,uoro    some of them
   python -m zoo gradients --cell GRU --hidden 32 --seeds 200 --json gradients.json
+  python -m zoo gradients --run runs/copy-1                           with weights that were trained
 """
 
-DEFAULTS = {"hidden": 16, "length": 10, "batch": 1}
+SIZES = {  # option → default, and what it is; a task takes those that it knows
+    "hidden": (16, "hidden size"),
+    "length": (10, "length of the task's sequences; for copy, of its gap"),
+    "chunk": (20, "steps of a task that reads one long sequence"),
+    "batch": (1, "sequences side by side"),
+}
 
 HEADER = ("estimator", "says it is", "seeds", "ms", "÷ full", "memory", "bias", "variance", "cosine")
 EXPLAINED = {
     "says it is": "exact, unbiased (exact on average over random numbers) or biased; or why it cannot do this problem",
     "seeds": "how many estimates there are, 1 where nothing is random",
     "ms": "median time of one gradient; all took turns",
-    "÷ full": "that time divided by the one of full backpropagation through time",
+    "÷ full": "that time divided by the one of full backpropagation through time, one compiled loop where it can be",
     "memory": "the most that Python and NumPy held at once for it",
     "bias": "‖mean estimate − gradient‖ ÷ ‖gradient‖, and what it may be instead with so many seeds (95 %)",
     "variance": "mean ‖estimate − mean‖² ÷ ‖gradient‖²: 1 is noise as long as the gradient itself",
@@ -46,13 +56,13 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and print a table; see `python -m zoo gradients --help`."""
     given = _parsed(arguments)
     with threads(1):
-        problem = _problem(given)
+        task, weights = _task(given)
+        problem = task.problem(0, task.begin())
+        problem = replace(problem, carry=_double(problem.carry), xs=_double(problem.xs))
         ways = [bptt.strategy(text) for text in given.strategies or usual(len(problem))]
-        size = sum(p.size for p in tg.tree.leaves(problem.parameters))
-        console.say(
-            f"{registry.entry(given.cell).name} on {given.task}: T = {len(problem)} steps, {size:,} parameters, "
-            "as they are before any training, float64"
-        )
+        size = sum(p.size for p in task.model.parameters())
+        cell = task.options["cell"]
+        console.say(f"{cell} on {task.name}: {len(problem)} steps, {size:,} parameters ({weights}), float64")
         try:
             found = _followed(problem, ways, given.seeds)
         except ValueError as error:
@@ -60,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     console.table(HEADER, [_row(way, each) for way, each in zip(ways, found, strict=True)], numbers=7)
     console.facts(EXPLAINED)
     if given.json:
-        about = {"cell": registry.entry(given.cell).name, "task": given.task, "steps": len(problem), "parameters": size}
+        about = {"cell": cell, "task": task.name, "steps": len(problem), "parameters": size, "weights": weights}
         rows = [{**asdict(each), "paper": way.paper} for way, each in zip(ways, found, strict=True)]
         io.atomic_write(given.json, json.dumps({**about, "estimators": rows}, indent=1, ensure_ascii=False) + "\n")
     return 0
@@ -70,10 +80,11 @@ def usual(T: int) -> list[str]:
     """Every strategy there is, once or a few times, with options that fit a run of T steps.
 
     >>> [text for text in usual(20) if text.startswith(("full", "chunks", "window"))]
-    ['window:1,5', 'window:5,10', 'full', 'chunks:5']
+    ['full', 'window:1,5', 'window:5,10', 'chunks:5']
     """
     found = []
-    for name, kind in bptt.strategies().items():
+    kinds = sorted(bptt.strategies().items(), key=lambda item: (item[0] != "full", not item[1].exact, item[1].unbiased))
+    for name, kind in kinds:
         needed = sum(field.default is dataclasses.MISSING for field in dataclasses.fields(kind))
         choices = USUAL[name](T) if name in USUAL else [",".join([str(_quarter(T))] * needed)]
         found += [f"{name}:{options}" if options else name for options in choices]
@@ -86,19 +97,28 @@ def _quarter(T: int) -> int:
 
 def _parsed(arguments: Sequence[str]) -> Any:
     parser = Parser("gradients", examples=EXAMPLES)
-    parser.add_argument("--cell", default="LSTM", metavar="NAME", help="a cell of `python -m zoo list` (LSTM)")
-    parser.add_argument("--task", default="copy", metavar="NAME", help="a task of `python -m zoo list` (copy)")
-    parser.add_argument("--hidden", type=COUNT, metavar="N", help="hidden size (16)")
-    parser.add_argument("--length", type=COUNT, metavar="N", help="length of the task's sequences (10)")
-    parser.add_argument("--batch", type=COUNT, metavar="N", help="sequences (1)")
+    parser.add_argument("--cell", metavar="NAME", help="a cell of `python -m zoo list` (LSTM)")
+    parser.add_argument("--task", metavar="NAME", help="a task of `python -m zoo list` (copy)")
+    for name, (default, meaning) in SIZES.items():
+        parser.add_argument(f"--{name}", type=COUNT, metavar="N", help=f"{meaning} ({default})")
+    parser.add_argument("--run", metavar="DIR", help="a run of `python -m zoo train`: its task, its trained model")
     parser.add_argument("--seeds", type=number(int, low=2), default=50, metavar="N", help="of random estimators (50)")
     parser.add_argument("--strategies", type=_listed, metavar="LIST", help="as in full,chunks:5,window:1,5 (all)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers into a file too")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.run and (fixed := [name for name in ("cell", "task", "hidden") if getattr(given, name) is not None]):
+        raise UserError(f"--run takes the model of {given.run} as it was trained: leave --{fixed[0]} out")
+    if given.json and not Path(given.json).absolute().parent.is_dir():
+        raise UserError(f"--json {given.json}: there is no such folder")
+    return given
 
 
 def _listed(text: str) -> list[str]:
-    """Strategies apart: a part that is neither a name nor has options belongs to those of the one before."""
+    """Strategies apart: a part that is neither a name nor has options belongs to those of the one before.
+
+    >>> _listed("full,window:1,5,uoro")
+    ['full', 'window:1,5', 'uoro']
+    """
     found: list[str] = []
     for part in text.split(","):
         if found and ":" not in part and part not in bptt.strategies():
@@ -111,16 +131,21 @@ def _listed(text: str) -> list[str]:
         raise UserError(f"--strategies: {error}") from error
 
 
-def _problem(given: Any) -> bptt.Problem:
-    """The first step of the task's training, in double precision."""
-    kind = tasks.find(given.task)
-    chosen = {name: value for name in DEFAULTS if (value := getattr(given, name)) is not None}
-    usual = {name: value for name, value in DEFAULTS.items() if name in kind.defaults}
-    options = kind.resolve({"cell": registry.entry(given.cell).name, **usual, **chosen})
-    task = kind(options, seed=0, device="cpu")
+def _task(given: Any) -> tuple[Task, str]:
+    """The task with its model in double precision, and in words what the weights are."""
+    run = Run.open(given.run) if given.run else None
+    kind = tasks.find(run.config["task"] if run else given.task or "copy")
+    usual = {name: default for name, (default, _) in SIZES.items() if name in kind.defaults}
+    chosen = {name: value for name in SIZES if (value := getattr(given, name)) is not None}
+    made: dict[str, Any] = {"cell": registry.entry(given.cell or "LSTM").name}
+    if run:
+        made = run.config["options"]
+        del usual["hidden"]
+    task = kind(kind.resolve({**made, **usual, **chosen}), seed=run.config["seed"] if run else 0, device="cpu")
+    if run:
+        task.model.load_state_dict(run.weights())
     task.model.astype("float64")
-    problem = task.problem(0, task.begin())
-    return replace(problem, carry=_double(problem.carry), xs=_double(problem.xs))
+    return task, f"trained in {run.folder}" if run else "untrained"
 
 
 def _double(container: Any) -> Any:
@@ -135,7 +160,7 @@ def _followed(problem: bptt.Problem, ways: list[bptt.Strategy], seeds: int) -> l
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("estimating", total=None)
         return bptt.compare(
             problem, ways, seeds=seeds, progress=lambda done, total: progress.update(bar, completed=done, total=total)

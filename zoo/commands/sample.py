@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinygrad_rnn import io
 from zoo import console, tasks
 from zoo.commands import COUNT, Parser, device, number, threads
 from zoo.errors import UserError
-from zoo.run import MODEL, Run
+from zoo.run import Run
 
 HOW = ("length", "temperature", "top_k", "seed")
 EXAMPLES = """examples:
@@ -35,12 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
 
     run, place = Run.open(given.run), device(given.device)
-    try:
-        weights = io.load(run.folder / MODEL)
-    except FileNotFoundError as error:
-        raise UserError(f"{run.folder} has no model yet; train it: {run.resume}") from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    weights = run.weights()
     task = tasks.find(run.config["task"])
     how = {name: value for name in HOW if (value := getattr(given, name)) is not None}
     if foreign := [f"--{name.replace('_', '-')}" for name in how if name not in task.writes]:

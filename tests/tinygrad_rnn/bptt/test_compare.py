@@ -98,8 +98,8 @@ def test_intervals_hold_the_true_bias_as_often_as_they_say(bias, heavy):
     held = 0
     for _ in range(trials):
         noise = rng.standard_normal((40, P)) * (rng.exponential(size=(40, 1)) if heavy else 1)
-        low, high = _statistics(list(exact * (1 + bias) + scale * noise), exact)[0][1:]
-        held += low <= bias <= high
+        found = _statistics(list(exact * (1 + bias) + scale * noise), exact)[0]
+        held += found.low <= bias <= found.high
     assert held / trials >= 0.9
 
 
