@@ -8,7 +8,8 @@
     adaptive, cuts        truncated as late as an accuracy asks for; what each cut takes away
     linearised, rtrl      one step's derivatives as matrices; sensitivities that travel forward
     messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
-    online, directional, uoro     what takes their place: smaller, and right on average or nearly
+    online, directional, uoro     what takes their place: smaller, and right on average
+    structure, sparse, local      what takes their place: entries left out; what reaches what, read from a step
     diagnostics, gates    where a gradient comes from and whether it fades; how often gates are saturated
     compare               estimators beside the exact gradient: cost, memory, bias, variance, cosine
     taming                the messages between steps, and a penalty on what shrinks or stretches them
@@ -34,10 +35,12 @@ from .directional import Directional
 from .full import Chunks, Full
 from .gates import Saturation, activations, saturation
 from .linearised import Linearised, Vectors
+from .local import RFLO, EProp
 from .messages import Meeting, Messages, messages
 from .problem import Problem, Update
 from .randomized import ARTBP
 from .rtrl import RTRL
+from .sparse import SnAp
 from .strategy import Gradient, Strategy, gradient, strategies, strategy
 from .taming import StateMessages, state_messages, vanishing_penalty
 from .truncated import truncated
@@ -45,10 +48,10 @@ from .uoro import UORO
 from .window import Window
 
 __all__ = [
-    "ARTBP", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Comparison", "Cuts", "Directional", "Full",
-    "Gradient", "Interval", "Linearised", "Measured", "Meeting", "Messages", "Named", "Norms", "Problem",
-    "Saturation", "Segments", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "Window", "activations",
-    "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix", "lyapunov_exponents",
+    "ARTBP", "RFLO", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Comparison", "Cuts", "Directional",
+    "EProp", "Full", "Gradient", "Interval", "Linearised", "Measured", "Meeting", "Messages", "Named", "Norms",
+    "Problem", "Saturation", "Segments", "SnAp", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "Window",
+    "activations", "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix", "lyapunov_exponents",
     "message_norms", "messages", "parameter_names", "saturation", "singular_values", "state_messages", "strategies",
     "strategy", "truncated", "truncation_length", "vanishing_penalty",
 ]  # fmt: skip

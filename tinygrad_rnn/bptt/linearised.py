@@ -78,6 +78,13 @@ class Linearised:
         pairs = zip(self._roots, self.state.pieces(cotangent), strict=True)
         return self._pulled([(root, piece) for root, piece in pairs if root is not None])
 
+    def pull_before(self, cotangent: Array) -> Array:
+        """``v ∂z'/∂z`` alone: without the products that the parameters' part takes."""
+        pairs = zip(self._roots, self.state.pieces(cotangent), strict=True)
+        known, wrt = [(root, piece) for root, piece in pairs if root is not None], self._wrt[self._split :]
+        found = pull([root for root, _ in known], [piece for _, piece in known], wrt=wrt)
+        return self.before_vector([found.get(node) for node in wrt])
+
     def pull_loss(self) -> tuple[Array, Array]:
         """``(∂⁺ℓ/∂θ, ∂ℓ/∂z)``."""
         if self._loss is None or self._loss.node is None:
