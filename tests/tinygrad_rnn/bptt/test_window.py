@@ -76,7 +76,8 @@ def test_each_update_holds_the_last_losses_through_the_window_while_parameters_c
 
 @pytest.mark.parametrize("cell", zoo.names())
 @pytest.mark.parametrize(
-    ("way", "same"), [("window:1,9", "full"), ("window:4,9", "full"), ("window:9,9", "full"), ("window:3,3", "chunks:3")]
+    ("way", "same"),
+    [("window:1,9", "full"), ("window:4,9", "full"), ("window:9,9", "full"), ("window:3,3", "chunks:3")],
 )
 def test_a_window_as_long_as_the_run_is_exact_and_one_as_long_as_its_moves_is_chunks(cell, way, same):
     p = problem(cell, steps=9, batch=2)
