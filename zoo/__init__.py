@@ -10,8 +10,9 @@
 from zoo import cells, layouts
 from zoo.cell import Cell
 from zoo.cells import *  # noqa: F403
+from zoo.initial import chrono
 from zoo.registry import get, names, register
 from zoo.topology import RNN, Bidirectional, Stacked
 
-__all__ = ["Cell", "RNN", "Stacked", "Bidirectional", "get", "names", "register", "layouts"]
+__all__ = ["Cell", "RNN", "Stacked", "Bidirectional", "get", "names", "register", "layouts", "chrono"]
 __all__ += cells.__all__
