@@ -98,9 +98,8 @@ def local_errors(step: Linearised) -> tuple[Array, Array]:
         finally:
             for root, given in inputs:
                 root.inputs = given
-    kept = set(roots)  # what is carried on as it is belongs to z'
-    past = step.before_vector([None if node in kept else found.get(node) for node in before])
-    return step.state.vector([found.get(root) for root in roots]), past
+    error = step.state.vector([found.pop(root, None) for root in roots])  # popped: what z' holds twice gets it once,
+    return error, step.before_vector([found.get(node) for node in before])  # and so does what it holds of z as it is
 
 
 def lag_matrix(problem: Problem, wrt: str | None = None, *, arrays: bool = False) -> Named:

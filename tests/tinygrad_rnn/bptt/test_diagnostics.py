@@ -6,8 +6,10 @@ import pytest
 import tinygrad_rnn as tg
 import zoo
 from tests.tinygrad_rnn.bptt.online_problems import flat, problem
+from tinygrad_rnn.backend import device_of, to_host
 from tinygrad_rnn.bptt import (
     Problem,
+    activations,
     gradient,
     jacobian_products,
     jacobians,
@@ -16,9 +18,11 @@ from tinygrad_rnn.bptt import (
     message_norms,
     messages,
     parameter_names,
+    saturation,
     singular_values,
 )
 from tinygrad_rnn.bptt.diagnostics import linearised, local_errors
+from zoo.topology.examples import TOPOLOGIES, example
 
 T = 6
 EVERY_CELL = pytest.mark.parametrize("cell", zoo.names())
@@ -251,3 +255,36 @@ def test_what_does_not_fit_is_refused_with_the_numbers():
 
     with pytest.raises(ValueError, match="step 0 makes 2 numbers of 3"):
         lyapunov_exponents(Problem(tg.tensor(1.0, requires_grad=True), shrinking, tg.ones((1, 3)), [None]))
+
+
+def test_diagnostics_are_the_same_on_every_device(device):
+    def everything(device):
+        whole = problem("LSTM", steps=4, hidden=3)
+        whole.parameters.to(device)
+        moved = tg.tree.map(lambda x: x.to(device), (whole.carry, whole.xs))
+        whole = Problem(whole.parameters, whole.step, *moved)
+        matrices = jacobians(whole)
+        named = [
+            *message_norms(whole),
+            lag_matrix(whole),
+            lag_matrix(whole, "cell/U", arrays=True),
+            singular_values(jacobian_products(matrices)),
+            lyapunov_exponents(whole, 2),
+            *activations(whole).values(),
+            *(side for gate in saturation(whole).values() for side in gate),
+        ]
+        assert all(device_of(each.array) == whole.carry.h.device for each in named)
+        return [to_host(array) for array in [*matrices, *(each.array for each in named)]]
+
+    for there, here in zip(everything(device), everything("cpu"), strict=True):
+        assert np.allclose(there, here, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_norms_lags_and_products_hold_where_the_carry_grows_and_changes(topology):
+    whole = example(topology, "LSTM", hidden=4)
+    steps, found = len(whole), messages(whole)
+    assert close(lag_matrix(whole, arrays=True).array.sum((0, 1)), flat(gradient(whole).gradients))
+    assert np.allclose(message_norms(whole).m.array, [np.linalg.norm(m) for m in found.adjoints[1:]], atol=1e-14)
+    for s, product in enumerate(jacobian_products(jacobians(whole))):
+        assert product.shape == (len(found.adjoints[steps]), len(found.adjoints[s]))
