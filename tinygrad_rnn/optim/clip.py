@@ -26,7 +26,7 @@ def global_norm(gradients: Any) -> float:
     >>> global_norm({"U": tg.tensor([3.0, 0.0]), "b": tg.tensor([4.0])})
     5.0
     """
-    return norm_of([g.data for g in _gradients(gradients)])
+    return norm_of([g.data for g in gradients_in(gradients)])
 
 
 def clip_by_global_norm(gradients: Any, max_norm: float) -> float:
@@ -41,12 +41,12 @@ def clip_by_global_norm(gradients: Any, max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm={max_norm} is not a positive number")
-    found = _gradients(gradients)
+    found = gradients_in(gradients)
     norm = norm_of([g.data for g in found])
     if not math.isfinite(norm):
         raise FloatingPointError(f"the gradient's norm is {norm}: there is no direction to keep")
     if norm > max_norm:
-        _rebind(found, lambda g: g * (max_norm / norm))
+        rebind(found, lambda g: g * (max_norm / norm))
     return norm
 
 
@@ -61,10 +61,10 @@ def clip_by_value(gradients: Any, limit: float) -> None:
     """
     if not limit > 0:
         raise ValueError(f"limit={limit} is not a positive number")
-    found = _gradients(gradients)
+    found = gradients_in(gradients)
     if any(g.dtype.kind == "c" for g in found):
         raise TypeError("complex entries have no order to clip by; use clip_by_global_norm")
-    _rebind(found, lambda g: g.clip(-limit, limit))
+    rebind(found, lambda g: g.clip(-limit, limit))
 
 
 def norm_of(arrays: Iterable[Any]) -> float:
@@ -92,7 +92,7 @@ def _careful_norm(a: Any) -> float:
     return largest * math.sqrt(float(namespace(a).vdot(scaled, scaled).real))
 
 
-def _gradients(container: Any) -> list[Tensor]:
+def gradients_in(container: Any) -> list[Tensor]:
     """The gradients in a container, or those of the parameters in it, each once."""
     found: dict[int, Tensor] = {}
     for t in tree.leaves(container):
@@ -106,8 +106,8 @@ def _gradients(container: Any) -> list[Tensor]:
     return list(found.values())
 
 
-def _rebind(gradients: list[Tensor], change: Callable[[Any], Any]) -> None:
+def rebind(gradients: list[Tensor], change: Callable[[Any], Any]) -> None:
     if any(g.node is not None for g in gradients):
         raise TypeError("these gradients are recorded (create_graph); scale them with ops, g * factor, instead")
     for g in gradients:
-        g.data = change(g.data)
+        g.data = namespace(g.data).asarray(change(g.data))  # NumPy makes a number of what has no axes
