@@ -207,14 +207,21 @@ def _trace_backward(graph: StepGraph, tracer: _Tracer, new: Sequence[Any], y: Se
             graph.values.append(value)
             roots.append(_node(t))
             cotangents.append(inner)
+    outer: dict[Node, Any] = {}
     for v in graph.invariants():
-        if v.kind != "given" and v.node is not None:
-            v.node.inputs = ()  # what it was made of, outside the loop, is pulled back there, once
+        if v.node is not None:  # what it was made of, outside the loop, is pulled back there, once
+            if v.kind == "given":
+                outer[v.node] = v.node.inputs
+            v.node.inputs = ()
     wanted = {
         v.node: v
         for v in (*graph.carry, *graph.xs, *graph.invariants())
         if v.node is not None and v.node.op.kind != "cut"
     }
-    found = pull(roots, cotangents, wrt=list(wanted), record=True)
+    try:
+        found = pull(roots, cotangents, wrt=list(wanted), record=True)
+    finally:
+        for node, inputs in outer.items():
+            node.inputs = inputs
     for node, g in found.items():
         graph.gradients[wanted[node]] = tracer.value_of(g.data, g.node)

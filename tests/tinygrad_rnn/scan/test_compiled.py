@@ -319,3 +319,24 @@ def test_a_mistake_reads_alike_however_it_runs(kind: str, compile: Any) -> None:
     step, options, error, message = ERRORS[kind]
     with pytest.raises(error, match=message):
         tg.scan(step, tg.tensor(h0), tg.tensor(x), compile=compile, **options)
+
+
+@EVERY_EXECUTOR
+def test_captured_values_made_of_one_another_get_the_gradients_of_the_plain_loop(executor: str) -> None:
+    """Keys are made once from a memory that the step reads too: what the keys pass back reaches it once."""
+
+    def gradients(compile: Any) -> Any:
+        def loss(p: Any) -> Any:
+            keys = p["memory"] @ p["W"]
+
+            def step(h: Any, x: Any) -> Any:
+                weights = tg.softmax((keys * tg.expand_dims(h, 1)).sum(-1, keepdims=True), axis=1)
+                h = tg.tanh(x + (weights * p["memory"]).sum(1))
+                return h, h
+
+            return (tg.scan(step, tg.tensor(h0), tg.tensor(x), compile=compile)[1] ** 2).sum()
+
+        found = tg.grad(loss)({"memory": tg.tensor(numbers(B, S, H)), "W": tg.tensor(W)})
+        return {name: g.numpy() for name, g in found.items()}
+
+    alike(gradients(executor), gradients(False))
