@@ -7,6 +7,7 @@ and ys (T, B, O), ``layer.init_state(batch_size)``, ``layer.step(x, state)``, ``
     synced                          a label at every step
     to_label                        a sequence → one label
     from_vector, feedback           one vector → a sequence; what a decoder reads of its own past
+    encoder_decoder                 a sequence → a sequence (attention; driven: cells that hear a context)
     series                          what they share: valid rows, labels that count
     examples                        a small problem of each, for any cell
 
@@ -16,10 +17,13 @@ which ``tg.bptt.gradient`` finds the gradient in any of its ways.
 
 from zoo.topology import examples
 from zoo.topology.bidirectional import Bidirectional
+from zoo.topology.encoder_decoder import EncoderDecoder
 from zoo.topology.from_vector import VectorToSequence
 from zoo.topology.stack import Stacked
 from zoo.topology.synced import Synced
 from zoo.topology.to_label import SequenceToLabel
 from zoo.topology.unroll import RNN
 
-__all__ = ["RNN", "Bidirectional", "SequenceToLabel", "Stacked", "Synced", "VectorToSequence", "examples"]
+__all__ = [
+    "RNN", "Bidirectional", "EncoderDecoder", "SequenceToLabel", "Stacked", "Synced", "VectorToSequence", "examples",
+]  # fmt: skip

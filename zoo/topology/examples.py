@@ -8,6 +8,7 @@ from typing import Any
 
 import tinygrad_rnn as tg
 from zoo import registry
+from zoo.topology.encoder_decoder import EncoderDecoder
 from zoo.topology.from_vector import VectorToSequence
 from zoo.topology.series import REDUCTIONS
 from zoo.topology.stack import Stacked
@@ -60,6 +61,13 @@ def _vector(enters: str, feed: str | None, cell: str, hidden: int, rng: Any) -> 
     return model, lambda: model.problem(vector, targets, feed=feed or "teacher", rng=rng.fork("noise"))
 
 
+def _encoder_decoder(context: str, feed: str, cell: str, hidden: int, rng: Any) -> Any:
+    layers = _cell(cell, I, hidden, rng.fork("encoder")), _cell(cell, V, hidden, rng.fork("decoder"))
+    model = EncoderDecoder(*layers, V, context=context, go=0, attention_size=3, rng=rng)
+    xs, targets = _normal(rng, 3, 1, I), rng.integers((3, 1), 0, V)
+    return model, lambda: model.problem(xs, targets, feed=feed)
+
+
 TOPOLOGIES: dict[str, Make] = {
     "synced": _synced,
     "synced-stacked": _stacked,
@@ -73,13 +81,27 @@ TOPOLOGIES: dict[str, Make] = {
     "vector-greedy": partial(_vector, "every", "greedy"),
     "vector-sampled": partial(_vector, "state", "sampled"),
     "vector-softmax": partial(_vector, "state", "softmax"),
+    "encoder-decoder-state": partial(_encoder_decoder, "state", "teacher"),
+    "encoder-decoder-input": partial(_encoder_decoder, "input", "teacher"),
+    "encoder-decoder-recurrent": partial(_encoder_decoder, "recurrent", "teacher"),
+    "encoder-decoder-attention": partial(_encoder_decoder, "attention", "teacher"),
+    "encoder-decoder-softmax": partial(_encoder_decoder, "input", "softmax"),
+    "encoder-decoder-attention-softmax": partial(_encoder_decoder, "attention", "softmax"),
 }
 """By name: (cell, hidden size, rng) → a module in float32, and what makes a problem of it."""
 
 
 def pairs(cells: list[str] | None = None) -> list[tuple[str, str]]:
     """The pairs (topology, cell) that there are: not every cell can be in every topology."""
-    return [(topology, cell) for topology in TOPOLOGIES for cell in cells or registry.names()]
+    return [(name, cell) for name in TOPOLOGIES for cell in cells or registry.names() if _can(name, cell)]
+
+
+def _can(name: str, cell: str) -> bool:
+    try:
+        TOPOLOGIES[name](cell, 2, tg.random.Generator())
+    except ValueError:
+        return False
+    return True
 
 
 def example(

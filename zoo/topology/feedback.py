@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-__all__ = ["FEEDS", "FREE", "first_fed", "noise", "shifted"]
+__all__ = ["FEEDS", "FREE", "delayed", "first_fed", "noise"]
 
 
 def _greedy(logits: Any, noise: Any) -> Any:
@@ -53,7 +53,7 @@ def first_fed(place: str, go: int | None, rows: int, classes: int, dtype: Any, d
     return tg.tensor(found, device=device)
 
 
-def shifted(place: str, targets: Any, before: tg.Tensor, valid: np.ndarray | None) -> tg.Tensor:
+def delayed(place: str, targets: Any, before: tg.Tensor, valid: np.ndarray | None) -> tg.Tensor:
     """y_{t−1} (T, B, V) for t = 0 … T−1, one-hot, from the ids y_t (T, B): what teacher forcing feeds."""
     if targets.dtype.kind not in "iu" or targets.ndim != 2:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_rnn as tg
-from zoo.topology.feedback import FEEDS, FREE, first_fed, noise, shifted
+from zoo.topology.feedback import FEEDS, FREE, delayed, first_fed, noise
 from zoo.topology.series import Score, begin, initial, made, options, scored, stepped, streaming, valid_steps
 from zoo.topology.unroll import as_layer
 
@@ -148,7 +148,7 @@ class VectorToSequence(tg.nn.Module):
             if feed == "teacher":
                 if targets is None:
                     raise ValueError(f"{place}: feed='teacher' feeds targets, and there are none")
-                previous, fed = shifted(place, targets, fed, valid), None
+                previous, fed = delayed(place, targets, fed, valid), None
         vectors = tg.broadcast_to(vector, (total, *vector.shape))
         if self.enters == "first":
             vectors = tg.concatenate([vectors[:1], tg.zeros((total - 1, *vector.shape), dtype=dtype, device=device)])
