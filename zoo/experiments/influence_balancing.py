@@ -95,36 +95,39 @@ def learn(strategy: str, rate: float, steps: int, rng: tg.random.Generator) -> C
     return course
 
 
-def direction(strategy: str, rng: tg.random.Generator, steps: int = 2000) -> float:
+def directions(strategy: str, draws: int, rng: tg.random.Generator, steps: int = 2000) -> list[float]:
     """The gradient that a strategy finds for a fixed θ, as a multiple of the exact one: negative is the wrong way."""
     run = problem(steps, state=steady(START))
     exact = tg.bptt.gradient(run, "full").gradients.item()
-    return tg.bptt.gradient(run, strategy, rng=rng).gradients.item() / exact
+    found = (tg.bptt.gradient(run, strategy, rng=rng.fork(i)) for i in range(draws))
+    return [each.gradients.item() / exact for each in found]
 
 
 def run(*, full: bool, seed: int, progress: Callable[[str], None]) -> Result:
     """Learn θ with every strategy and every rate."""
-    steps = 200_000 if full else 20_000
-    courses, directions = [], {}
+    steps, draws = (200_000, 100) if full else (20_000, 8)
+    courses, ratios = [], {}
     for strategy in (*TRUNCATED, *LONGER, *UNBIASED):
-        directions[strategy] = direction(strategy, tg.random.Generator(seed).fork(strategy))
+        rng = tg.random.Generator(seed).fork(strategy)
+        ratios[strategy] = directions(strategy, draws if strategy in UNBIASED else 1, rng)
         for rate in RATES:
-            courses.append(learn(strategy, rate, steps, tg.random.Generator(seed).fork(strategy, str(rate))))
+            courses.append(learn(strategy, rate, steps, rng.fork(str(rate))))
         progress(f"{strategy}: {', '.join(c.verdict for c in courses if c.strategy == strategy)}")
     return Result(
         header=("strategy", "rate", "outcome", "gradient / exact", "steps", "theta", "loss"),
-        rows=[_row(course, directions[course.strategy]) for course in courses],
+        rows=[_row(course, ratios[course.strategy]) for course in courses],
         claims=claims(courses),
         numbers=4,
-        data={"courses": [asdict(course) for course in courses], "gradient / exact": directions},
+        data={"courses": [asdict(course) for course in courses], "gradient / exact": ratios},
     )
 
 
-def _row(course: Course, ratio: float) -> tuple[str, ...]:
+def _row(course: Course, ratios: list[float]) -> tuple[str, ...]:
     theta, loss = course.theta[-1], course.loss[-1]
+    error = f" ± {np.std(ratios, ddof=1) / math.sqrt(len(ratios)):.2f}" if len(ratios) > 1 else ""
+    ratio = f"{np.mean(ratios):.2f}{error}"
     return (
-        course.strategy, f"{course.rate:g}", course.verdict, f"{ratio:.2f}", str(course.steps[-1]), f"{theta:.4g}",
-        f"{loss:.1e}",
+        course.strategy, f"{course.rate:g}", course.verdict, ratio, str(course.steps[-1]), f"{theta:.4g}", f"{loss:.1e}"
     )  # fmt: skip
 
 
