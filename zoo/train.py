@@ -36,10 +36,10 @@ def train(task: Task, run: Run) -> None:
     """Train a task's model to its last step, from the run's checkpoint where there is one, and write the report.
 
     Each step: one problem of the task. Each update that the strategy finds along it: the gradient clipped by its global
-    norm, Adam with a cosine schedule after a linear warm-up. The ways that a run is computed in are those of its
-    folder. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved; `UserError` when the strategy
-    cannot do the task, when the loss is no longer a finite number, or when a way that the run began with is not to be
-    had here.
+    norm, a step of the task's optimiser, its learning rate on a cosine after a linear warm-up. The ways that a run is
+    computed in are those of its folder. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved;
+    `UserError` when the strategy cannot do the task, when the loss is no longer a finite number, or when a way that the
+    run began with is not to be had here.
     """
     fix(run.choices())
     try:
@@ -63,7 +63,7 @@ def strategy(task: Task) -> Strategy:
 def _steps(task: Task, run: Run, patience: Patience) -> None:
     options, steps = task.options, task.options["steps"]
     peak, way = options["learning-rate"], strategy(task)
-    optimizer = tg.optim.Adam(task.model, lr=peak, betas=(0.9, 0.95))  # a short run: gradients of 20 steps, not of 1000
+    optimizer = task.optimizer()
     rise = min(options["warmup"], steps // 2)
     schedule = tg.optim.cosine(peak, steps=steps - rise)
     schedule = tg.optim.warmup(schedule, rise) if rise else schedule

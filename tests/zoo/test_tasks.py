@@ -18,6 +18,7 @@ SMALL = {
     "copy": {"hidden": 8, "batch": 8, "length": 2, "steps": 20},
     "adding": {"hidden": 6, "batch": 8, "length": 4, "steps": 20},
     "temporal-order": {"hidden": 6, "batch": 8, "length": 10, "steps": 20},
+    "influence-balancing": {"chunk": 5, "steps": 20},
 }
 
 
@@ -74,14 +75,15 @@ def test_the_same_seed_makes_the_same_model(task, text_file):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-def learn(task, steps, way="full", lr=0.02):
-    """The losses of the first steps, each followed along its gradient."""
+def learn(task, steps, lr=0.02):
+    """The losses of the first steps, each followed along its gradient, found as the task does by default."""
+    way = tg.bptt.strategy(task.options["bptt"])
     optimizer, losses, carry, memory = tg.optim.Adam(task.model, lr=lr), [], task.begin(), None
     for step in range(steps):
         if not task.goes_on(step):
             carry, memory = task.begin(), None
         losses.append(0.0)
-        for update in tg.bptt.strategy(way).updates(task.problem(step, carry), memory=memory):
+        for update in way.updates(task.problem(step, carry), memory=memory):
             optimizer.step(update.gradients)
             losses[-1] += update.loss
             carry, memory = update.carry, update.memory
@@ -99,7 +101,7 @@ def test_a_task_trains_and_measures_itself_on_every_device(name, text_file, devi
     losses = learn(task, 2, lr=0.01)
     assert {p.device for p in task.model.parameters()} == {tg.tensor(0.0, device=device).device}
     assert np.isfinite(task.evaluate()) and task.sample()
-    assert losses[0] == pytest.approx(learn(on_cpu, 1)[0], rel=1e-5)
+    assert losses[0] == pytest.approx(learn(on_cpu, 1, lr=0.01)[0], rel=1e-5)
 
 
 def test_the_carry_keeps_the_structure_that_it_begins_with(task):
@@ -114,7 +116,7 @@ def test_the_data_of_a_step_depend_on_the_step_and_the_seed_alone(task, text_fil
 
     first, again = (loss(task, 3), loss(made(task.name, text_file), 3))
     assert first == again == loss(task, 3)
-    assert task.name == "helo" or loss(task, 4) != first
+    assert (loss(task, 4) == first) == (task.name in ("helo", "influence-balancing"))  # which draw nothing
 
 
 def test_a_run_in_one_go_and_one_step_by_step_have_the_same_loss_and_gradients(task):

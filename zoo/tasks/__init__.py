@@ -13,6 +13,7 @@ TASKS = {
     "copy": "zoo.tasks.copy:Copy",
     "adding": "zoo.tasks.adding:Adding",
     "temporal-order": "zoo.tasks.temporal_order:TemporalOrder",
+    "influence-balancing": "zoo.tasks.influence_balancing:InfluenceBalancing",
 }
 
 

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.bptt import Problem
+from tinygrad_rnn.optim import Adam
+from tinygrad_rnn.optim.optimizer import Optimizer
 from zoo.errors import UserError
 
 
@@ -101,6 +103,10 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self) -> float:
         """The metric of the model as it is now, on data it does not learn from."""
+
+    def optimizer(self) -> Optimizer:
+        """What follows the gradients; its learning rate is the loop's."""
+        return Adam(self.model, betas=(0.9, 0.95))  # a short run: gradients of 20 steps, not of 1000
 
     def verdict(self) -> str:
         """How the model does by the criterion of the paper that the task is from; nothing where it has none."""

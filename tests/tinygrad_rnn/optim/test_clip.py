@@ -85,6 +85,15 @@ def test_clipping_by_value_equals_torchs(device):
         np.testing.assert_array_equal(g.numpy(), expected[path])
 
 
+@pytest.mark.parametrize("clip", [optim.clip_by_global_norm, optim.clip_by_value])
+def test_a_clipped_gradient_without_axes_is_one_that_an_optimiser_takes(clip):
+    p = tg.tensor(3.0, requires_grad=True)
+    gradient = tg.tensor(40.0)
+    clip([gradient], 0.5)
+    optim.SGD([p], lr=1.0).step([gradient])
+    assert p.item() == 2.5
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
