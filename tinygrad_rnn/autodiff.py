@@ -74,11 +74,13 @@ def pull(
     wrt: Iterable[Node] | None = None,
     record: bool = False,
     free: bool = False,
+    ends: bool = False,
     on_message: OnMessage | None = None,
 ) -> dict[Node, Any]:
     """Reverse mode: the cotangents of the nodes ``wrt`` (all leaves when None) from those of the roots.
 
     ``record``: the walk itself is recorded, on Tensors, and can be differentiated. ``free``: drop saved values.
+    ``ends``: the walk ends at the nodes asked for, so what reaches one of them through another is left out.
     """
     order = reachable(roots)
     wanted = None if wrt is None else set(wrt)
@@ -135,6 +137,8 @@ def pull(
             else:
                 if node in wanted:
                     found[node] = g
+                    if ends:
+                        continue
                 if not inputs:
                     continue
             op, params, saved = node.op, node.params, node.saved

@@ -105,7 +105,7 @@ def _vjp(g: list, saved: tuple, params: dict) -> list[Any]:
     run = _again(saved, **params)
     used = [(node, c) for node, c in zip(run.outputs, g, strict=True) if c is not None]
     wrt = [*run.arguments, *run.captured]
-    found = pull([node for node, _ in used], [c for _, c in used], wrt=wrt, record=record)
+    found = pull([node for node, _ in used], [c for _, c in used], wrt=wrt, record=record, ends=True)
     return [found.get(node) for node in wrt]
 
 

@@ -47,6 +47,25 @@ def test_weights_that_the_function_reads_from_outside_get_their_gradients():
     np.testing.assert_allclose(found, w.grad.numpy())
 
 
+def test_a_weight_read_beside_a_value_made_of_it_counts_once():
+    def f(wrap, w):
+        v = 3 * w
+        return wrap(lambda x: x * w * v)(tg.tensor(1.5))
+
+    assert tg.grad(lambda w: f(tg.checkpoint, w))(2.0).item() == tg.grad(lambda w: f(plain, w))(2.0).item() == 18
+
+
+def test_second_derivatives_of_a_weight_that_several_stretches_read_are_those_of_the_plain_function():
+    def loss(wrap, w, h):
+        for _ in range(3):
+            h = wrap(lambda h: tg.tanh(h @ w))(h)
+        return (h * h).sum()
+
+    found, expected = (tg.hvp(lambda w, h, f=f: loss(f, w, h), (W, X), (W[::-1], X)) for f in (tg.checkpoint, plain))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
+
+
 def test_only_the_arguments_are_kept():
     w = tg.tensor(W, requires_grad=True)
     y = tg.checkpoint(segment)(tg.tensor(np.ones((2, 4))), w)
