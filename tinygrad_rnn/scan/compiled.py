@@ -193,7 +193,7 @@ def _pullback(g: Sequence[Any], arrays: Sequence[Any], run: Run) -> list[Any]:
     pairs = [(o, c) for o, c in zip(outputs, g, strict=True) if c is not None]
     wrt = {t.node for t in inputs if t.node is not None}
     cotangents = [c if type(c) is Tensor else Tensor.of(c, None) for _, c in pairs]
-    found = pull([o.node for o, _ in pairs], cotangents, wrt=wrt, record=True)
+    found = pull([o.node for o, _ in pairs], cotangents, wrt=wrt, record=True, ends=True)
     seen: set[Any] = set()
     gradients = []
     for t in inputs:  # an input that is there twice has one node, whose cotangent is the sum of both

@@ -340,3 +340,13 @@ def test_captured_values_made_of_one_another_get_the_gradients_of_the_plain_loop
         return {name: g.numpy() for name, g in found.items()}
 
     alike(gradients(executor), gradients(False))
+
+
+@EVERY_EXECUTOR
+def test_second_derivatives_count_a_weight_once_that_the_first_carry_is_made_of_too(executor: str) -> None:
+    def loss(W: Any, compile: Any) -> Any:
+        last, ys = tg.scan(lambda h, x: (tg.tanh(x + h @ W), h), tg.tensor(h0) @ W, tg.tensor(x), compile=compile)
+        return (last * last).sum() + (ys * ys).sum()
+
+    found, wanted = (tg.hvp(lambda W, c=c: loss(W, c), (W,), (W[::-1],)) for c in (executor, False))
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-10)
