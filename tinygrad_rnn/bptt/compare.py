@@ -23,7 +23,7 @@ from .strategy import Strategy, gradient, strategy
 __all__ = ["Comparison", "Interval", "Measured", "compare"]
 
 RESAMPLES = 1000
-TURNS = 5  # of those that need one run only, so that their times are medians too
+TURNS, SECONDS = 5, 1.0  # of those that need one run only, so that their times are medians too; not when that is long
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,10 @@ def compare(
         for way, n in repeats.items():
             if turn >= max(n, TURNS):
                 continue
-            rng, begun = Generator(turn), time.perf_counter()
-            found = gradient(problem, way, rng=rng).gradients
-            seconds[way].append(time.perf_counter() - begun)
+            if turn < n or sum(seconds[way]) < SECONDS:
+                rng, begun = Generator(turn), time.perf_counter()
+                found = gradient(problem, way, rng=rng).gradients
+                seconds[way].append(time.perf_counter() - begun)
             if turn < n:
                 estimates[way].append(_flat(found))
             done += 1

@@ -39,7 +39,8 @@ EXPLAINED = {
     "ms": "median time of one gradient; all took turns",
     "÷ full": "that time divided by the one of full backpropagation through time, one compiled loop where it can be",
     "memory": "the most that Python and NumPy held at once for it",
-    "bias": "‖mean estimate − gradient‖ ÷ ‖gradient‖, and what it may be instead with so many seeds (95 %)",
+    "bias": "‖mean estimate − gradient‖ ÷ ‖gradient‖, and what it may be instead with so many seeds (95 %; further off "
+    "where large estimates are rare)",
     "variance": "mean ‖estimate − mean‖² ÷ ‖gradient‖²: 1 is noise as long as the gradient itself",
     "cosine": "of the angle between one estimate and the gradient, on average, and where its mean lies (95 %)",
 }
@@ -48,7 +49,9 @@ USUAL: dict[str, Callable[[int], list[str]]] = {  # options for a run of T steps
     "window": lambda T: [f"1,{_quarter(T)}", f"{_quarter(T)},{2 * _quarter(T)}"],
     "budget": lambda T: ["3"],
     "adaptive": lambda T: ["0.1"],
-    "artbp": lambda T: [f"{_quarter(T)}", f"{_quarter(T)},fixed"],
+    "snap": lambda T: ["1", "2"],
+    "eprop": lambda T: ["exact", "random"],
+    "artbp": lambda T: [f"{2 * _quarter(T)}", f"{2 * _quarter(T)},fixed"],  # shorter, few seeds see what is rare
 }
 
 
