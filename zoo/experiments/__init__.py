@@ -54,9 +54,8 @@ class Experiment:
 
 _ALL: tuple[Experiment, ...] = (
     Experiment("influence-balancing", "wrong way by truncation, right without bias", "Tallec & Ollivier 2017"),
-    Experiment(
-        "temporal-order", "clipping against exploding gradients, a penalty against vanishing ones", "Pascanu et al. 2013"
-    ),
+    Experiment("temporal-order", "exploding gradients clipped, and vanishing ones regularised", "Pascanu et al. 2013"),
+    Experiment("lag-norms", "error signals on their way back, in plain and gated nets", "Hochreiter 1991 and others"),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in _ALL}

@@ -10,7 +10,7 @@ a weight of 8.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from zoo.tasks.temporal_order import CLASSES, SYMBOLS, draw
 
 PAPER = "Pascanu, Mikolov & Bengio 2013"
 HIDDEN, BATCH, RATE, CLIP, PENALTY = 50, 20, 0.01, 1.0, 8.0
-INPUTS, RADIUS = 15, 0.95  # of a unit, from other units; of the spectrum of all of them at the start
+LINKS, RADIUS = 15, 0.95  # how many units one is connected to, and the largest eigenvalue of all, at the start
 ERROR = 0.01  # a problem is solved when fewer of 10 000 new sequences are classified wrongly
 
 
@@ -44,13 +44,16 @@ class Sizes:
 
     lengths: tuple[int, ...] = (10, 20, 30)
     nets: int = 4
-    updates: int = 3000
+    updates: int = 4000
     every: int = 100  # updates between two looks at whether the problem is solved
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One net: after how many updates it solved the problem (None: never), and what it was like then."""
+    """One net: after how many updates it solved the problem (None: never), and what it was like then.
+
+    ``largest_norm``: of its gradients, penalty included, before clipping.
+    """
 
     length: int
     method: str
@@ -67,24 +70,29 @@ class Net(tg.nn.Module):
     def __init__(self, rng: tg.random.Generator) -> None:
         self.cell = zoo.ElmanRNN(len(SYMBOLS), HIDDEN)
         self.head = tg.nn.Linear(HIDDEN, len(CLASSES))
-        self.rnn = zoo.RNN(self.cell)
-        self.cell.input.weight = tg.nn.parameter(rng.fork("W").normal((len(SYMBOLS), HIDDEN), std=0.01).data)
+        self.cell.input.weight = tg.nn.parameter(rng.fork("W").normal((len(SYMBOLS), HIDDEN), std=0.01))
         self.cell.U = tg.nn.parameter(sparse(rng.fork("U"), HIDDEN))
-        self.head.weight = tg.nn.parameter(rng.fork("V").normal((HIDDEN, len(CLASSES)), std=0.01).data)
+        self.head.weight = tg.nn.parameter(rng.fork("V").normal((HIDDEN, len(CLASSES)), std=0.01))
+        self.rnn = zoo.RNN(self.cell)
 
-    def logits(self, h: Any) -> tg.Tensor:
-        return self.head(h)
+    def forward(self, xs: Any) -> tg.Tensor:
+        """Logits (B, 4) of sequences (T, B, 6)."""
+        return self.head(self.rnn(xs)[0][-1])
 
     def spectral_radius(self) -> float:
-        return float(abs(np.linalg.eigvals(self.cell.U.numpy())).max())
+        return spectral_radius(self.cell.U.numpy())
+
+
+def spectral_radius(U: np.ndarray) -> float:
+    return float(abs(np.linalg.eigvals(U)).max())
 
 
 def sparse(rng: tg.random.Generator, units: int) -> np.ndarray:
-    """Gaussian weights (units, units) from each unit to ``INPUTS`` others, scaled to a spectral radius of ``RADIUS``."""
+    """Gaussian weights (units, units), ``LINKS`` of each row kept, scaled to a spectral radius of ``RADIUS``."""
     values = rng.fork("values").normal((units, units), dtype="float64").numpy()
     order = rng.fork("places").uniform((units, units)).numpy()
-    U = np.where(order.argsort(axis=1).argsort(axis=1) < INPUTS, values, 0)
-    return (RADIUS / abs(np.linalg.eigvals(U)).max() * U).astype(np.float32)
+    U = np.where(order.argsort(axis=1).argsort(axis=1) < LINKS, values, 0)
+    return (RADIUS / spectral_radius(U) * U).astype(np.float32)
 
 
 def run(*, full: bool, seed: int, progress: Callable[[str], None]) -> Result:
@@ -110,34 +118,30 @@ def train(length: int, method: Method, net: int, sizes: Sizes, rng: tg.random.Ge
     model = Net(rng.fork("net"))
     optimizer = tg.optim.SGD(model, lr=RATE)
     unseen = rng.fork("unseen")
-    largest, error = 0.0, 1.0
-    outcome = Outcome(length, method.name, net, None, error, largest, RADIUS)
+    largest, error, solved = 0.0, 1.0, None
     for step, (xs, labels) in enumerate(batches(rng.fork("data"), length, sizes.updates), 1):
         gradients = gradient(model, xs, labels, method)
-        norm = tg.optim.global_norm(gradients)
-        largest = max(largest, norm)
-        if not np.isfinite(norm):
-            return replace(outcome, error=1.0, largest_norm=norm)
-        if norm > method.clip:
-            tg.optim.clip_by_global_norm(gradients, method.clip)
+        try:
+            largest = max(largest, tg.optim.clip_by_global_norm(gradients, method.clip))
+        except FloatingPointError:  # it has diverged, and stays so
+            error = 1.0
+            break
         optimizer.step(gradients)
         if step % sizes.every == 0:
             error = wrong(model, unseen, length, 1000)
             if error < ERROR and (error := wrong(model, unseen, length, 10_000)) < ERROR:
-                return Outcome(length, method.name, net, step, error, largest, model.spectral_radius())
-    return Outcome(length, method.name, net, None, error, largest, model.spectral_radius())
+                solved = step
+                break
+    return Outcome(length, method.name, net, solved, error, largest, model.spectral_radius())
 
 
 def gradient(model: Net, xs: tg.Tensor, labels: tg.Tensor, method: Method) -> dict[str, tg.Tensor]:
     """The gradient of the loss, and where the method has a penalty that of ``penalty · Ω / T`` too."""
 
-    def loss(model: Net, h: tg.Tensor) -> tg.Tensor:
-        return tg.cross_entropy(model.head(h[-1]), labels)
-
     if not method.penalty:
-        return tg.grad(lambda model: loss(model, model.rnn(xs)[0]))(model)
-    problem = tg.bptt.Problem(model, _step, model.cell.init_state(BATCH), xs)
-    found = tg.bptt.state_messages(problem, lambda model, states: loss(model, states.h))
+        return tg.grad(lambda model: tg.cross_entropy(model(xs), labels))(model)
+    problem = tg.bptt.Problem(model, _step, model.cell.init_state(xs.shape[1]), xs)
+    found = tg.bptt.state_messages(problem, lambda model, s: tg.cross_entropy(model.head(s.h[-1]), labels))
     scale = method.penalty / len(xs)
     omega = tg.grad(lambda model: scale * tg.bptt.vanishing_penalty(problem, model, found))(model)
     return {path: g + omega[path] for path, g in found.gradients.items()}
@@ -167,8 +171,8 @@ def wrong(model: Net, rng: tg.random.Generator, length: int, rows: int) -> float
     """The part of new sequences that is classified wrongly."""
     xs, labels = sequences(rng, length, rows)
     with tg.no_grad():
-        found = model.head(model.rnn(xs)[0][-1])
-    return float((found.numpy().argmax(axis=1) != labels).mean())
+        logits = model(xs)
+    return float((logits.numpy().argmax(axis=1) != labels).mean())
 
 
 def grouped(outcomes: list[Outcome]) -> list[tuple[tuple[int, str], list[Outcome]]]:
