@@ -8,8 +8,10 @@
     adaptive, cuts        truncated as late as an accuracy asks for; what each cut takes away
     linearised, rtrl      one step's derivatives as matrices; sensitivities that travel forward
     messages              both kinds of messages of a run, and the gradient as it looks from each edge where they meet
-    online, directional, uoro     what takes their place: smaller, and right on average
-    structure, sparse, local      what takes their place: entries left out; what reaches what, read from a step
+    online, directional   forward methods; along a few random directions
+    uoro, kronecker       random products of two factors in place of the sensitivities, right on average
+    structure             what reaches what within a step, whatever the numbers
+    sparse, local         sensitivities of which only some entries are kept
     diagnostics, gates    where a gradient comes from and whether it fades; how often gates are saturated
     compare               estimators beside the exact gradient: cost, memory, bias, variance, cosine
     taming                the messages between steps, and a penalty on what shrinks or stretches them
@@ -34,6 +36,7 @@ from .diagnostics import (
 from .directional import Directional
 from .full import Chunks, Full
 from .gates import Saturation, activations, saturation
+from .kronecker import KFRTRL
 from .linearised import Linearised, Vectors
 from .local import RFLO, EProp
 from .messages import Meeting, Messages, messages
@@ -48,10 +51,10 @@ from .uoro import UORO
 from .window import Window
 
 __all__ = [
-    "ARTBP", "RFLO", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Comparison", "Cuts", "Directional",
-    "EProp", "Full", "Gradient", "Interval", "Linearised", "Measured", "Meeting", "Messages", "Named", "Norms",
-    "Problem", "Saturation", "Segments", "SnAp", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors", "Window",
-    "activations", "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix", "lyapunov_exponents",
-    "message_norms", "messages", "parameter_names", "saturation", "singular_values", "state_messages", "strategies",
-    "strategy", "truncated", "truncation_length", "vanishing_penalty",
+    "ARTBP", "KFRTRL", "RFLO", "RTRL", "UORO", "Adaptive", "Budget", "Choice", "Chunks", "Comparison", "Cuts",
+    "Directional", "EProp", "Full", "Gradient", "Interval", "Linearised", "Measured", "Meeting", "Messages", "Named",
+    "Norms", "Problem", "Saturation", "Segments", "SnAp", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors",
+    "Window", "activations", "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix",
+    "lyapunov_exponents", "message_norms", "messages", "parameter_names", "saturation", "singular_values",
+    "state_messages", "strategies", "strategy", "truncated", "truncation_length", "vanishing_penalty",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from ..random import Generator
 from .linearised import Linearised
 from .sparse import Look, Sparse
 from .strategy import register
-from .structure import ancestors, dependents, nodes, products, replaced, rewired, saved, units
+from .structure import ancestors, dependents, described, nodes, products, replaced, rewired, saved, units
 
 __all__ = ["RFLO", "EProp"]
 
@@ -83,7 +83,7 @@ class EProp(Sparse):
             for group in {meeting[i] for i in rows}:
                 reached = {unit[i] for i in rows if meeting[i] == group}
                 if len(reached) > 1:
-                    which = _described(step, int(np.flatnonzero(look.label == k)[0]))
+                    which = described(step, int(np.flatnonzero(look.label == k)[0]))
                     raise ValueError(
                         f"{self.name}: {which} reaches {len(reached)} units of the state within one step, and its "
                         "traces would stay in one; use snap:1, or a cell whose units meet in products of the state "
@@ -147,10 +147,3 @@ def _scales(node: Node) -> bool:
 def _is_number(node: Node, argument: int) -> bool:
     """Whether an argument is one constant."""
     return node.inputs[argument] is None and getattr(saved(node, argument), "size", 1) == 1
-
-
-def _described(step: Linearised, place: int) -> str:
-    """Which parameter a place in the vector of all belongs to."""
-    which = int(np.searchsorted(np.cumsum(step.parameters.sizes), place, side="right"))
-    leaf = [leaf for leaf, moving in zip(step.parameters.leaves, step.parameters.moving, strict=True) if moving][which]
-    return f"parameter {leaf.name or which} {step.parameters.shapes[which]}"

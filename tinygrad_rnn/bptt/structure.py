@@ -16,8 +16,8 @@ from ..tensor import Tensor
 from .linearised import Linearised
 
 __all__ = [
-    "Patterns", "ancestors", "dependents", "nodes", "patterns", "products", "replaced", "rewired", "saved", "signature",
-    "units",
+    "Patterns", "ancestors", "dependents", "described", "nodes", "of_ones", "patterns", "products", "replaced",
+    "rewired", "saved", "signature", "units",
 ]  # fmt: skip
 
 Change = Callable[[Node, tuple], tuple[Op, tuple, Any]]
@@ -128,6 +128,12 @@ class Patterns(NamedTuple):
     before: list[np.ndarray]
 
 
+def of_ones(step: Linearised) -> Linearised:
+    """The same step with every partial derivative 1: what is pulled through it is 0 where nothing is reached."""
+    known = masks(step)
+    return rewired(step, lambda node, inputs: _ones(node, inputs, known))
+
+
 def patterns(step: Linearised) -> Patterns:
     """Where ∂⁺z'/∂θ and ∂z'/∂z can be other than 0, whatever the numbers.
 
@@ -137,8 +143,7 @@ def patterns(step: Linearised) -> Patterns:
     of the first step and a one-hot input look like missing connections. Only weights times a constant mask are as
     sparse as it is.
     """
-    known = masks(step)
-    ones = rewired(step, lambda node, inputs: _ones(node, inputs, known))
+    ones = of_ones(step)
     xp, like = namespace(step.parameters.like), step.parameters.like
     found = Patterns([], [])
     for i in range(step.state.n):
@@ -185,6 +190,13 @@ def _with_axes(g: Array, node: Node, params: dict) -> Array:
 
 def _everywhere(g: Array, shape: tuple[int, ...], axis: Any) -> Array:
     return namespace(g).broadcast_to(g.sum(axis, keepdims=True), shape).copy()
+
+
+def described(step: Linearised, place: int) -> str:
+    """Which parameter a place in the vector of all belongs to: its name and shape."""
+    which = int(np.searchsorted(np.cumsum(step.parameters.sizes), place, side="right"))
+    leaf = [leaf for leaf, moving in zip(step.parameters.leaves, step.parameters.moving, strict=True) if moving][which]
+    return f"parameter {leaf.name or which} {step.parameters.shapes[which]}"
 
 
 def units(through: Sequence[np.ndarray]) -> np.ndarray:

@@ -54,11 +54,11 @@ class Signs(tg.random.Generator):
         return tg.tensor(np.array(taken), dtype=dtype)
 
 
-def mean_over_all_signs(problem, strategy, count):
-    """The mean of the estimates over all 2^count sequences of signs."""
+def mean_over_all_signs(problem, strategy, count, last):
+    """The mean of the estimates over all 2^count signs; the ``last`` ones of a run, which no loss sees, are given."""
     total = 0.0
     for signs in product((0, 1), repeat=count):
-        rng = Signs(signs)
+        rng = Signs([*signs, *[1] * last])
         total = total + flat(gradient(problem, strategy, rng=rng).gradients)
         assert not rng.given, "a run took fewer signs than there are"
     return total / 2**count

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
-from tests.tinygrad_rnn.bptt.online_problems import flat, mean_over_all_signs, problem
+from tests.tinygrad_rnn.bptt.online_problems import flat, mean_over_all_signs, parts, problem
 from tinygrad_rnn.bptt import Problem, gradient
 
 
@@ -16,7 +16,7 @@ from tinygrad_rnn.bptt import Problem, gradient
 def test_the_mean_over_all_signs_is_the_gradient(cell, hidden, batch, steps):
     p = problem(cell, hidden=hidden, batch=batch, steps=steps)
     n = sum(part.size for part in p.carry)
-    mean = mean_over_all_signs(p, "uoro", n * steps)
+    mean = mean_over_all_signs(p, "uoro", n * (steps - 1), n)
     expected = flat(gradient(p).gradients)
     single = flat(gradient(p, "uoro").gradients)
     np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
@@ -48,3 +48,14 @@ def test_where_no_parameter_reaches_the_state_nothing_is_kept():
     found = gradient(p, "uoro")
     np.testing.assert_allclose(found.gradients.numpy(), gradient(p).gradients.numpy(), rtol=1e-15)
     assert not found.memory[0].any() and not found.memory[1].any()
+
+
+@pytest.mark.parametrize("way", ["uoro", "forward:3"])
+def test_two_runs_after_another_are_one_long_run(way):
+    p = problem("LSTM", hidden=3, steps=7, batch=2)
+    first, second = parts(p, 3)
+    rng = tg.random.Generator(4)
+    a = gradient(first(p.carry), way, rng=rng)
+    b = gradient(second(a.carry), way, memory=a.memory, rng=rng)
+    whole = flat(gradient(p, way, rng=tg.random.Generator(4)).gradients)
+    np.testing.assert_allclose(flat(a.gradients) + flat(b.gradients), whole, rtol=0, atol=1e-12 * np.abs(whole).max())
