@@ -62,6 +62,7 @@ class Chunks(Strategy):
 
     Leaves out what passes a cut: ``∂L/∂θ − estimate = Σ_c m_c Γ_c``, m_c the message that the cut c stops and Γ_c the
     sensitivity of the state there within its chunk.
+    Where the last step alone has a loss that leaves the gradient of the last chunk: nothing else is reached.
     """
 
     length: int

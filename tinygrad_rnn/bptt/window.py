@@ -26,8 +26,9 @@ class Window(Strategy):
     ``window:k,k`` is ``chunks:k`` (a shorter rest at the end of a run reaches back as far as the others), and with
     ``back`` ≥ T nothing is cut. No step is run twice: the window is a ring
     of segments, and between two updates the older ones keep the states, and the parameters, that they were run with.
-    Each is pulled about ``back / every`` times. The memory is the ring: pass it on, and the window of the next run
-    reaches into this one (up to ``back`` steps, less when this run ended between two updates).
+    Each is pulled about ``back / every`` times. A loss at the last step alone reaches the last ``back`` steps. The
+    memory is the ring: pass it on, and the window of the next run reaches into this one (up to ``back`` steps, less
+    when this run ended between two updates).
 
     Raises ValueError when ``back`` < ``every``: some losses would be sent nowhere; and for a memory of other states.
 

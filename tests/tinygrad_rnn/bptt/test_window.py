@@ -140,6 +140,27 @@ def test_a_fast_way_for_several_steps_is_used():
     assert lengths == [4] * 3
 
 
+@pytest.mark.parametrize("executor", ["numpy", "auto"])
+@pytest.mark.parametrize("way", ["window:5,20", "window:5,17"])
+def test_compiled_segments_keep_the_parameters_they_were_run_with(executor, way):
+    def trained(fast):
+        p = problem("LSTM", steps=42, batch=2, hidden=4)
+        rnn = zoo.RNN(p.parameters.cell, compile=executor)
+
+        def segment(model, z, xs):
+            ys, z = rnn(xs[0], z)
+            losses = tg.cross_entropy(model.head(ys).reshape(-1, 2), xs[1].reshape(-1))
+            return z, len(xs[0]) * losses
+
+        p = Problem(p.parameters, p.step, p.carry, p.xs, segment if fast else None)
+        optimizer = tg.optim.SGD(p.parameters, lr=0.1)
+        for update in strategy(way).updates(p):
+            optimizer.step(update.gradients)
+        return {name: parameter.detach() for name, parameter in p.parameters.parameters_by_path().items()}
+
+    assert difference(trained(fast=True), trained(fast=False)) < 1e-13
+
+
 def test_where_the_only_loss_is_the_last_truncation_leaves_the_gradient_of_its_own_chunk():
     p = problem("LSTM", steps=10)
     last = len(p) - 1
