@@ -9,13 +9,12 @@ from math import comb, isqrt
 from typing import Any
 
 from .. import tree
-from ..autodiff import conjugate, pull
 from ..backend import Array, namespace
 from ..node import recording
 from ..random import Generator
-from ..tensor import Tensor, zeros_beside
-from ..transforms import Trace
-from .problem import Problem, Update, cut
+from ..tensor import Tensor
+from .problem import Problem, Update
+from .segment import Message, Segment
 from .strategy import Strategy, register
 
 __all__ = ["Budget", "Checkpointed", "Segments", "Sqrt"]
@@ -57,7 +56,7 @@ class Checkpointed(Strategy):
             if kept[-1][0] == begin:
                 kept.pop()
             way.back(carry, edges[begin], edges[end])
-        yield Update(way.loss, way.gradients(), way.last, memory, len(problem))
+        yield Update(way.loss, way.gradients, way.last, memory, len(problem))
 
 
 def split(segments: int, slots: int) -> int:
@@ -76,57 +75,35 @@ def split(segments: int, slots: int) -> int:
 
 
 class _WayBack:
-    """What is known on the way back: the loss and the gradients so far, the cotangent of the carry reached."""
+    """What is known on the way back: the loss and the gradients so far, the carry reached and the message to it."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.loss = 0.0
         self.last: Any = None  # the carry after all steps
-        self.after: Any = None  # the carry that the segment should come to
-        self.message: list[Array | None] = []  # its cotangent, a leaf at a time
-        values, self.structure = tree.flatten(problem.parameters)
-        self.primals: list[Tensor | None] = []  # the parameters, None for what has no derivative
-        self.totals: list[Array | None] = [None] * len(values)
+        self.reached: Any = None
+        self.message: Message | None = None
+        self.totals: list[Array | None] = []
+        self.gradients: Any = None
 
     def back(self, carry: Any, start: int, stop: int) -> None:
         """Run steps start … stop − 1 once more, recorded, and pull the message through them."""
-        problem = self.problem
-        trace = Trace(lambda p, z: problem.run(p, z, start, stop), (problem.parameters, carry), (0, 1), {}, False)
-        new, loss = trace.out
-        if self.last is None:
-            self.last = cut(new)
-            self.message = [None] * len(tree.leaves(new))
-            self.primals = trace.primals[: len(self.totals)]
+        segment = Segment(self.problem, carry, start, stop)
+        if self.message is None:
+            self.last = segment.carry
         else:
-            _check(new, self.after, start, stop)
-        self.after = carry
-        outputs, message = tree.leaves(new), self.message
-        if loss is not None:
-            self.loss += loss.item()
-            outputs, message = [*outputs, loss], [*message, namespace(loss.data).ones(loss.shape, loss.dtype)]
-        pairs = [
-            (o.node, g) for o, g in zip(outputs, message, strict=True)
-            if g is not None and type(o) is Tensor and o.node is not None
-        ]  # fmt: skip
-        wrt = [None if p is None else p.node for p in trace.primals]
-        found = pull([node for node, _ in pairs], [g for _, g in pairs], wrt=[n for n in wrt if n is not None])
-        parts = [None if node is None else found.get(node) for node in wrt]
-        self.message = parts[len(self.totals) :]
-        for i, (total, part) in enumerate(zip(self.totals, parts, strict=False)):
+            _check(segment.carry, self.reached, start, stop)
+        gradients, self.message = segment.pull(self.message)
+        self.totals = self.totals or [None] * len(gradients)
+        for i, (total, g) in enumerate(zip(self.totals, gradients, strict=True)):
             if total is None:
-                self.totals[i] = None if part is None else namespace(part).array(part)  # borrowed otherwise
-            elif part is not None:
-                total += part
-
-    def gradients(self) -> Any:
-        """The sums, built as ``tg.grad`` gives them."""
-        found: list[Any] = []
-        for p, total in zip(self.primals, self.totals, strict=True):
-            if p is None:
-                found.append(None)
-            else:
-                found.append(Tensor.of(zeros_beside(p, p.shape) if total is None else conjugate(total), None))
-        return tree.unflatten(self.structure, found)
+                self.totals[i] = None if g is None else namespace(g).array(g)  # another's otherwise
+            elif g is not None:
+                total += g
+        self.loss += segment.loss
+        self.reached = carry
+        if start == 0:
+            self.gradients = segment.container(self.totals)
 
 
 def _kept(carry: Any) -> Any:
