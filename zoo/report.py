@@ -76,7 +76,8 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
         axes.plot(steps, training, color=BLUE, alpha=0.25, linewidth=0.8)
         axes.plot(steps, _smoothed(training), color=BLUE, linewidth=1.8, label="training (smoothed)")
         if measured:
-            axes.plot(*zip(*measured), color=ORANGE, marker="o", markersize=5, label="held out")
+            place = "held out" if metric.held_out else "measured"
+            axes.plot(*zip(*measured), color=ORANGE, marker="o", markersize=5, label=place)
         for baseline in baselines if follows else ():
             axes.axhline(baseline.value, color="gray", linestyle="--", linewidth=1)
             axes.annotate(
@@ -84,7 +85,9 @@ def loss_curve(records: Sequence[Mapping[str, Any]], metric: Metric, baselines: 
                 textcoords="offset points", va="center", fontsize=9, color="gray",
             )  # fmt: skip
         if follows and metric.lower_is_better and baselines:  # the first steps are off the scale of the rest
-            axes.set_ylim(top=1.05 * max(training.min(), *(baseline.value for baseline in baselines)))
+            shown = [training.min(), *(value for _, value in measured[-1:]), *(each.value for each in baselines)]
+            low, high = min(shown), 1.05 * max(shown)
+            axes.set_ylim(low - 0.05 * (high - low), high)
         axes.set(xlabel="step", ylabel=metric.name if follows else "loss")
         axes.margins(x=0.01)
         axes.spines[["top", "right"]].set_visible(False)

@@ -146,3 +146,9 @@ def test_baselines_sample_and_facts_are_there_to_be_read(task):
     assert task.baselines() and all(np.isfinite(score.value) for score in task.baselines())
     caption, sample = task.sample()
     assert caption and sample and task.facts()
+
+
+def test_a_trained_model_answers_without_a_prompt_and_the_same_each_time(task):
+    config, weights = {"options": task.options, "seed": 0, "data": task.data}, task.model.state_dict()
+    said = [type(task).generate(config, weights, prompt=None, device="cpu", **task.writes) for _ in range(2)]
+    assert said[0] == said[1] != ""

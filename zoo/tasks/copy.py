@@ -56,10 +56,10 @@ class Copy(Generated):
     summary = "say ten symbols again after a long gap"
     metric = Metric("nats a step")
     defaults: ClassVar = {
-        "cell": "GRU", "hidden": 128, "length": 50, "steps": 1500, "batch": 32, "bptt": "full",
-        "learning-rate": 0.003, "warmup": 50, "clip": 1.0,
+        "cell": "GRU", "hidden": 128, "length": 30, "steps": 1500, "batch": 32, "bptt": "full",
+        "learning-rate": 0.02, "warmup": 50, "clip": 1.0,
     }  # fmt: skip
-    presets: ClassVar = {"quick": {"length": 5, "hidden": 64, "steps": 400}, "full": {"length": 200, "steps": 5000}}
+    presets: ClassVar = {"quick": {"length": 5, "steps": 500}, "full": {"length": 100, "steps": 5000}}
     kind, shape = "ten symbols to be said again", (len(ALPHABET), len(SYMBOLS) + 1)
     topology, loss, short, shortest = Synced, tg.cross_entropy, 1, 1
 

@@ -34,8 +34,8 @@ class Balance(tg.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.theta = tg.nn.parameter(np.float32(1.0))
-        self.A = tg.tensor((np.eye(UNITS) + np.eye(UNITS, k=1)).T.astype(np.float32) / 2)
-        self.signs = tg.tensor(np.where(np.arange(UNITS) < PLUS, 1, -1).astype(np.float32)[None])
+        self.A = tg.tensor((np.eye(UNITS) + np.eye(UNITS, k=1)).T.astype(np.float32) / 2, name="A")
+        self.signs = tg.tensor(np.where(np.arange(UNITS) < PLUS, 1, -1).astype(np.float32)[None], name="±")
 
     def begin(self) -> tg.Tensor:
         """Zeros (1, 23)."""
