@@ -39,7 +39,7 @@ from .gates import Saturation, activations, saturation
 from .kronecker import KFRTRL
 from .linearised import Linearised, Vectors
 from .local import RFLO, EProp
-from .messages import Meeting, Messages, messages
+from .messages import Meeting, Messages, messages, recurrent_parameters
 from .problem import Problem, Update
 from .randomized import ARTBP
 from .rtrl import RTRL
@@ -55,6 +55,7 @@ __all__ = [
     "Directional", "EProp", "Full", "Gradient", "Interval", "Linearised", "Measured", "Meeting", "Messages", "Named",
     "Norms", "Problem", "Saturation", "Segments", "SnAp", "Sqrt", "StateMessages", "Strategy", "Update", "Vectors",
     "Window", "activations", "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix",
-    "lyapunov_exponents", "message_norms", "messages", "parameter_names", "saturation", "singular_values",
-    "state_messages", "strategies", "strategy", "truncated", "truncation_length", "vanishing_penalty",
+    "lyapunov_exponents", "message_norms", "messages", "parameter_names", "recurrent_parameters", "saturation",
+    "singular_values", "state_messages", "strategies", "strategy", "truncated", "truncation_length",
+    "vanishing_penalty",
 ]  # fmt: skip

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..backend import Array, namespace
+from .diagnostics import linearised, parameter_names
 from .linearised import Linearised, Vectors
 from .problem import Problem, cut
 from .rtrl import too_large
+from .structure import dependents, nodes
 
-__all__ = ["Meeting", "Messages", "messages"]
+__all__ = ["Meeting", "Messages", "messages", "recurrent_parameters"]
+
+PRODUCTS = {"matmul", "mul", "einsum", "conv1d", "conv2d"}
 
 
 class Meeting(NamedTuple):
@@ -118,3 +122,31 @@ def messages(problem: Problem) -> Messages:
     for error, jacobian in zip(reversed(errors), reversed(jacobians), strict=True):
         adjoints.append(error + adjoints[-1] @ jacobian)
     return Messages(parameters, states, losses, jacobians, immediate, errors, direct, sensitivities, adjoints[::-1])
+
+
+def recurrent_parameters(problem: Problem) -> set[str]:
+    """The paths of the parameters that multiply what a step makes of its old state: U in ``tanh(x W + s U + b)``.
+
+    Read from the graphs of all steps: an argument of a product (``@``, ``*``, …) that is a parameter, or a part or a
+    view of one, beside an argument that depends on the carry.
+
+    >>> import tinygrad_rnn as tg
+    >>> U, W = (tg.tensor([[0.5]], requires_grad=True) for _ in range(2))
+    >>> def step(p, s, x):
+    ...     s = tg.tanh(x @ p["W"] + s @ p["U"])
+    ...     return s, s.sum()
+    >>> recurrent_parameters(Problem({"U": U, "W": W}, step, tg.zeros((1, 1)), tg.ones((3, 1, 1))))
+    {'U'}
+    """
+    names, found = parameter_names(problem.parameters), set()
+    for step in linearised(problem):
+        parameters, carry = step._wrt[: step._split], step._wrt[step._split :]
+        sources = {node: {name} for node, name in zip(parameters, names, strict=True)}
+        moving = dependents(step, carry)
+        for node in nodes(step):
+            given = [parent for parent in node.inputs if parent is not None]
+            if node.op.kind == "linear" and given and all(parent in sources for parent in given):
+                sources[node] = set().union(*(sources[parent] for parent in given))
+            elif node.op.name in PRODUCTS and any(parent in moving for parent in given):
+                found |= set().union(*(sources.get(parent, set()) for parent in given))
+    return found

@@ -10,6 +10,7 @@ and ys (T, B, O), ``layer.init_state(batch_size)``, ``layer.step(x, state)``, ``
     encoder_decoder                 a sequence → a sequence (attention; driven: cells that hear a context)
     series                          what they share: valid rows, labels that count
     examples                        a small problem of each, for any cell
+    messages                        sensitivities by their names: alpha, beta, and zeta, gamma across the hand-over
 
 Models of the second kind give logits, ``model(inputs)``, and a loss along time, ``model.problem(inputs, targets)``, of
 which ``tg.bptt.gradient`` finds the gradient in any of its ways.
@@ -19,6 +20,7 @@ from zoo.topology import examples
 from zoo.topology.bidirectional import Bidirectional
 from zoo.topology.encoder_decoder import EncoderDecoder
 from zoo.topology.from_vector import VectorToSequence
+from zoo.topology.messages import forward_messages
 from zoo.topology.stack import Stacked
 from zoo.topology.synced import Synced
 from zoo.topology.to_label import SequenceToLabel
@@ -26,4 +28,5 @@ from zoo.topology.unroll import RNN
 
 __all__ = [
     "RNN", "Bidirectional", "EncoderDecoder", "SequenceToLabel", "Stacked", "Synced", "VectorToSequence", "examples",
+    "forward_messages",
 ]  # fmt: skip

@@ -9,6 +9,8 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
+from zoo.topology.examples import example, pairs
+from zoo.topology.messages import forward_messages
 
 T, I, H, K = 5, 3, 16, 4
 
@@ -145,6 +147,66 @@ def test_recursions_through_the_diagonal_alone_are_wrong_unless_the_matrix_is_di
     plain = Plain.run(dense)
     for i in range(6):
         np.testing.assert_array_equal(plain.beta(i, i, diagonal=True), plain.beta(i, i))
+
+
+# An encoder and a decoder: messages that cross the hand-over
+
+
+@pytest.mark.parametrize("context", ["input", "recurrent"], ids=["a matrix of its own", "the encoder's matrix"])
+def test_sensitivities_of_a_decoder_to_the_encoder_are_the_zeta_and_gamma_messages(context: str) -> None:
+    problem = example(f"encoder-decoder-{context}", "ElmanRNN", hidden=6)
+    model, found = problem.parameters, forward_messages(problem)
+    (W, U, b), (Wd, Ud, bd) = (
+        [p.numpy() for p in (cell.input.weight, cell.U, cell.input.bias)]
+        for cell in (model.encoder.cell, model.decoder.cell.cell)
+    )
+    C = U if context == "recurrent" else model.context.weight.numpy()
+    encodes = [at.x.numpy()[0] for at in problem.xs if hasattr(at, "x")]
+    decodes = [at.previous.numpy()[0] for at in problem.xs if hasattr(at, "previous")]
+    s = [np.zeros(6)]
+    alpha, beta = np.zeros((*W.shape, 6)), np.zeros((*U.shape, 6))  # ds/dw_lh, ds/du_ij
+    units = np.eye(6)
+    for x in encodes:
+        now = np.tanh(x @ W + s[-1] @ U + b)
+        slope = 1 - now * now
+        alpha = np.einsum("l,hn->lhn", x, units * slope) + alpha @ (U * slope)
+        beta = np.einsum("i,jn->ijn", s[-1], units * slope) + beta @ (U * slope)
+        s.append(now)
+    c, h = s[-1], np.zeros(6)
+    zeta, gamma = np.zeros_like(alpha), np.zeros_like(beta)
+    same = {"alpha": ("encoder/cell/input/weight", alpha), "beta": ("encoder/cell/U", beta)}
+    for name, (path, wanted) in same.items():
+        assert close(np.moveaxis(found[len(encodes) - 1][name][path].numpy()[:6], 0, -1), wanted, 1e-12)
+    for t, y in enumerate(decodes, len(encodes)):
+        h = np.tanh(y @ Wd + h @ Ud + c @ C + bd)
+        slope = 1 - h * h
+        zeta = alpha @ (C * slope) + zeta @ (Ud * slope)
+        gamma = beta @ (C * slope) + gamma @ (Ud * slope)
+        if context == "recurrent":  # then c C is a use of the encoder's matrix too
+            gamma += np.einsum("i,jn->ijn", c, units * slope)
+        for name, path, wanted in (("zeta", "input/weight", zeta), ("gamma", "U", gamma)):
+            got = found[t][name][f"encoder/cell/{path}"].numpy()[:6]
+            assert close(np.moveaxis(got, 0, -1), wanted, 1e-12)
+
+
+def test_what_enters_once_is_carried_on_unchanged_but_for_the_jacobians() -> None:
+    problem = example("vector-first", "ElmanRNN", hidden=6)
+    found = tg.bptt.messages(problem)
+    for t in range(1, len(problem)):
+        carried = found.jacobians[t] @ found.sensitivities[t]
+        names = list(found.sensitivity(t + 1))
+        parts = dict(zip(names, found.parameters.pieces(found.sensitivities[t + 1] - carried), strict=True))
+        assert not parts["decoder/cell/input/weight"].any()
+        assert parts["decoder/cell/U"].any()
+
+
+@pytest.mark.parametrize(("topology", "name"), pairs())
+def test_the_three_parts_add_up_in_every_topology(topology: str, name: str) -> None:
+    problem = example(topology, name, hidden=16)
+    found = tg.bptt.messages(problem)
+    exact = found.parameters.vector(tg.tree.leaves(tg.bptt.gradient(problem).gradients))
+    for t in range(len(problem) + 1):
+        assert close(found.at(t).total, exact, 1e-12)
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_its_size() -> None:
