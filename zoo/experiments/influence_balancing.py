@@ -25,7 +25,7 @@ UNITS, POSITIVE, START = 23, 10, 0.5
 TRUNCATED = ("chunks:10", "chunks:100")
 LONGER = ("chunks:200", "window:10,100")
 UNBIASED = ("artbp:16,power", "artbp:16,fixed", "uoro")
-RATES = (1e-2, 1e-3, 1e-4)
+RATES = (3e-3, 1e-3, 3e-4)
 LOST = 1e3  # a θ beyond it does not come back
 
 
