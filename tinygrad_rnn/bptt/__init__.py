@@ -14,10 +14,12 @@
     sparse, local         sensitivities of which only some entries are kept
     diagnostics, gates    where a gradient comes from and whether it fades; how often gates are saturated
     compare               estimators beside the exact gradient: cost, memory, bias, variance, cosine
+    view                  all strategies in one table: where they look, what they keep, what that costs
     taming                the messages between steps, and a penalty on what shrinks or stretches them
     truncated             chunks of a long sequence, for a training loop of one's own
 """
 
+from . import view
 from .adaptive import Adaptive, Choice, truncation_length
 from .checkpointed import Budget, Segments, Sqrt
 from .compare import Comparison, Interval, Measured, compare
@@ -57,5 +59,5 @@ __all__ = [
     "Window", "activations", "compare", "cuts", "gradient", "jacobian_products", "jacobians", "lag_matrix",
     "lyapunov_exponents", "message_norms", "messages", "parameter_names", "recurrent_parameters", "saturation",
     "singular_values", "state_messages", "strategies", "strategy", "truncated", "truncation_length",
-    "vanishing_penalty",
+    "vanishing_penalty", "view",
 ]  # fmt: skip

@@ -121,4 +121,5 @@ class Linearised:
                 tangents.update(zip(nodes, vectors.pieces(vector), strict=True))
         roots = [*self._roots, None if self._loss is None else self._loss.node]
         *state, loss = push(roots, tangents)
-        return self.state.vector(state), 0.0 if loss is None else float(loss)
+        moved = self.state.vector(state) if self.state.n else namespace(self.parameters.like).zeros(0)
+        return moved, 0.0 if loss is None else float(loss)

@@ -265,7 +265,7 @@ def grouped(colours: np.ndarray, like: Array) -> list[Array]:
 @register("snap", paper="Menick et al. 2020, A practical sparse approximation for RTRL, arXiv:2006.07232")
 @dataclass(frozen=True)
 class SnAp(Sparse):
-    """The sparse n-step approximation: Γ keeps what a parameter reaches within ``reached`` steps, all else is 0.
+    """The sparse n-step approximation: Γ keeps what a parameter reaches within ``steps`` steps, all else is 0.
 
     Of a gated cell with 1 step that are the numbers of the parameter's own unit; of a cell in which every unit hears
     all others, 2 steps are all there is, and the gradient is that of real-time recurrent learning. Biased, without

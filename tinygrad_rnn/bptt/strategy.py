@@ -91,9 +91,9 @@ def usage(kind: type[Strategy]) -> str:
     fields = dataclasses.fields(kind)
     if not fields:
         return kind.name
-    shown = [f.name.upper() if f.default is dataclasses.MISSING else f"[{f.name.upper()}]" for f in fields]
-    optional = fields[0].default is not dataclasses.MISSING
-    return f"{kind.name}[:{','.join(shown)}]" if optional else f"{kind.name}:{','.join(shown)}"
+    first, *rest = [(f.name.upper(), f.default is not dataclasses.MISSING) for f in fields]
+    shown = first[0] + "".join(f"[,{name}]" if optional else f",{name}" for name, optional in rest)
+    return f"{kind.name}[:{shown}]" if first[1] else f"{kind.name}:{shown}"
 
 
 def _read(kind: Any, text: str) -> Any:
