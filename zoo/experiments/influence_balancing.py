@@ -20,8 +20,9 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from zoo.experiments import Claim, Result
+from zoo.tasks.influence_balancing import UNITS, Balance
 
-UNITS, POSITIVE, START = 23, 10, 0.5
+START = 0.5
 TRUNCATED = ("chunks:10", "chunks:100")
 LONGER = ("chunks:200", "window:10,100")
 UNBIASED = ("artbp:16,power", "artbp:16,fixed", "uoro")
@@ -51,41 +52,42 @@ class Course:
         return "converges" if loss < 0.01 else "slow" if loss < 1 else "diverges"
 
 
-def system() -> tuple[np.ndarray, np.ndarray]:
-    """A (23, 23) and v (23,)."""
-    return 0.5 * (np.eye(UNITS) + np.eye(UNITS, k=1)), np.where(np.arange(UNITS) < POSITIVE, 1.0, -1.0)
+def balance(theta: float) -> Balance:
+    """The system, with double precision, for some θ."""
+    model = Balance().astype("float64")
+    model.theta.data = np.array(theta)
+    return model
 
 
 def steady(theta: float) -> np.ndarray:
-    """The state that a fixed θ leads to, ``s = (I − A)⁻¹ θ v``."""
-    A, v = system()
-    return np.linalg.solve(np.eye(UNITS) - A, theta * v)
+    """The state (1, 23) that a fixed θ leads to, ``s = s Aᵀ + θ v``."""
+    model = balance(theta)
+    A, v = model.A.numpy(), model.signs.numpy()
+    return np.linalg.solve(np.eye(len(A)) - A.T, theta * v.T).T
 
 
 def settled(theta: float) -> float:
     """The loss of a step in that state; 0 for θ = −1/6."""
-    return float(0.5 * (steady(theta)[0] - 1) ** 2)
+    return 0.5 * (balance(theta).settled() - 1) ** 2
 
 
 def problem(steps: int, *, state: np.ndarray) -> tg.bptt.Problem:
-    """The system run from a state, θ at its start value."""
-    A, v = (tg.tensor(array) for array in system())
+    """The system run from a state (1, 23), θ at its start value."""
 
-    def step(theta: tg.Tensor, s: tg.Tensor, _: None) -> tuple[tg.Tensor, tg.Tensor]:
-        s = A @ s + theta * v
-        error = s[0] - 1
+    def step(model: Balance, s: tg.Tensor, _: None) -> tuple[tg.Tensor, tg.Tensor]:
+        s = model.step(s)
+        error = s[0, 0] - 1
         return s, 0.5 * error * error
 
-    theta = tg.tensor(np.array(START), requires_grad=True)
-    return tg.bptt.Problem(theta, step, tg.tensor(state), [None] * steps)
+    return tg.bptt.Problem(balance(START), step, tg.tensor(state), [None] * steps)
 
 
 def learn(strategy: str, rate: float, steps: int, rng: tg.random.Generator) -> Course:
     """Run the system once and change θ as it goes; stops when θ is lost."""
-    run = problem(steps, state=np.ones(UNITS))
-    theta, course, noted = run.parameters, Course(strategy, rate), 0.0
+    run = problem(steps, state=np.ones((1, UNITS)))
+    theta, course, noted = run.parameters.theta, Course(strategy, rate), 0.0
     for update in tg.bptt.strategy(strategy).updates(run, rng=rng):
-        theta.data = theta.data - rate / (1 + math.sqrt(update.t)) * update.gradients.data
+        theta.data = theta.data - rate / (1 + math.sqrt(update.t)) * update.gradients["theta"].data
         gone = not abs(theta.item()) < LOST
         if gone or update.t >= noted or update.t == steps:
             course.note(update.t, theta.item())
@@ -98,9 +100,9 @@ def learn(strategy: str, rate: float, steps: int, rng: tg.random.Generator) -> C
 def directions(strategy: str, draws: int, rng: tg.random.Generator, steps: int = 2000) -> list[float]:
     """The gradient that a strategy finds for a fixed θ, as a multiple of the exact one: negative is the wrong way."""
     run = problem(steps, state=steady(START))
-    exact = tg.bptt.gradient(run, "full").gradients.item()
+    exact = tg.bptt.gradient(run, "full").gradients["theta"].item()
     found = (tg.bptt.gradient(run, strategy, rng=rng.fork(i)) for i in range(draws))
-    return [each.gradients.item() / exact for each in found]
+    return [each.gradients["theta"].item() / exact for each in found]
 
 
 def run(*, full: bool, seed: int, progress: Callable[[str], None]) -> Result:

@@ -10,10 +10,9 @@ from zoo.experiments import influence_balancing as ib
 
 def influences(steps):
     """ds¹/dθ after 1 … steps steps, by the recursion itself."""
-    A, v = ib.system()
-    s, found = np.zeros(23), []
+    s, found = np.zeros(24), []  # behind the last unit there is none, which stays at 0
     for _ in range(steps):
-        s = A @ s + v
+        s[:-1] = (s[:-1] + s[1:]) / 2 + np.repeat([1, -1], [10, 13])
         found.append(s[0])
     return np.array(found)
 
@@ -26,7 +25,7 @@ def test_the_influence_is_positive_at_first_and_minus_six_in_the_end():
 
 
 def test_a_fixed_parameter_settles_the_system_where_it_is_said_to():
-    run = ib.problem(400, state=np.ones(23))
+    run = ib.problem(400, state=np.ones((1, 23)))
     carry, _ = run.run(run.parameters, run.carry, 0, 400)
     np.testing.assert_allclose(carry.numpy(), ib.steady(ib.START), atol=1e-12)
 
