@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zoo.bench import cells, eager, memory, start
+from zoo.bench import cells, checkpoint, eager, memory, start
 from zoo.errors import UserError
 
 Job = Callable[..., Iterator[dict[str, Any]]]
 
 JOBS: dict[str, Job] = {
-    "cells": cells.measure, "eager": eager.measure, "memory": memory.measure, "start": start.measure,
+    "cells": cells.measure, "checkpoint": checkpoint.measure, "eager": eager.measure, "memory": memory.measure,
+    "start": start.measure,
 }  # fmt: skip
 
 

@@ -29,23 +29,23 @@ def measure(cell: str, size: Sequence[int], side: str, threads: int) -> Iterator
     contestants(model, wanted._replace(T=2), vs, threads)[side].run()
     run = contestants(model, wanted, vs, threads)[side].run
     gc.collect()
-    before = _held()
+    before = held()
     kept = run()
-    after = _peak()
+    after = peak()
     del kept
     yield {"bytes": None if before is None or after is None else after - before}
 
 
-def _held() -> int | None:
+def held() -> int | None:
     """Bytes in memory now, with the peak counted from here on; where Linux does not let us, the peak so far."""
     with suppress(OSError), open("/proc/self/clear_refs", "w") as file:
         file.write("5")
         file.flush()
         return _status("VmRSS")
-    return _peak()
+    return peak()
 
 
-def _peak() -> int | None:
+def peak() -> int | None:
     with suppress(OSError):
         return _status("VmHWM")
     try:

@@ -10,10 +10,11 @@ from zoo.bench.measure import Contestant
 
 
 def scan(
-    cell: zoo.Cell, xs: Any, cotangent: Any, *, threads: int, compile: str | bool = "auto"
-) -> Contestant:
+    cell: zoo.Cell, xs: Any, cotangent: Any, *, threads: int, compile: str | bool = "auto",
+    checkpoint: str | int | None = None,
+) -> Contestant:  # fmt: skip
     """One run forward and backward, with the gradients of the input and of every parameter."""
-    rnn = zoo.RNN(cell, compile=compile, threads=threads)
+    rnn = zoo.RNN(cell, compile=compile, threads=threads, checkpoint=checkpoint)
     series, g = tg.tensor(xs, requires_grad=True), tg.tensor(cotangent)
     leaves = {**dict(cell.named_parameters()), "x": series}
 

@@ -27,6 +27,10 @@ OTHERS = {SMALL: {"torch loop": 5.0, "jax scan": 1.3}, MIDDLE: {"torch loop": 2.
 SHARE = {("LSTM", Size(64, 32, 256, 256)): 0.85}  # of one core's measured peak, over the whole step
 START = {"first, s": 10.0, "later, s": 0.5}  # the first run of a cell: ever, and in a later process; at most
 MEMORY = 1.0  # torch.nn.LSTM's peak / ours, at every size of NATIVE
+CHECKPOINT = {"memory": 0.05, "time": 1.6}  # of a checkpointed run to one that keeps everything, of LONG, at most
+SHORT = Size(1000, 8, 64, 64)
+LONG = {"auto": (Size(10_000, 32, 128, 128), Size(10_000, 8, 64, 64)), "numpy": (Size(10_000, 8, 64, 64),)}
+LONG |= {"strategy": (Size(10_000, 8, 64, 64),), "loop": (Size(10_000, 8, 64, 64),)}
 EAGER = {"op": 1.5, (100, 32, 128): 1.1, (64, 1, 32): 1.5}  # our time / eager torch's, at most
 
 # Who takes part for each library of --vs, by the name of the table's column: module and function.

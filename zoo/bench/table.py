@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from zoo import console
 from zoo.bench.measure import Ratio
-from zoo.bench.plan import MEMORY, OPPONENTS, SHARE, START, Size, musts
+from zoo.bench.plan import CHECKPOINT, MEMORY, OPPONENTS, SHARE, SHORT, START, Size, musts
 
 COLUMNS = [name for opponents in OPPONENTS.values() for name in opponents]
 
@@ -98,6 +98,22 @@ def eager_line(result: Mapping[str, Any]) -> Line:
     facts = {f"{side}, µs": digits(seconds * 1e6) for side, seconds in medians.items()}
     record = {"name": result["name"], "median seconds": medians, "score": asdict(score)}
     return Line((result["name"],), facts, {"ours ÷ torch": score}, record)
+
+
+def checkpoint_line(
+    cell: str, size: Size, way: str, seconds: Mapping[str, Sequence[float]], full: int | None, less: int | None
+) -> Line:
+    """Three results of checkpoint.measure; memory is left out where the system tells none."""
+    must: Mapping[str, float] = {} if size == SHORT else CHECKPOINT
+    scores = {"time ÷ full": Score(*Ratio.of(seconds["sqrt"], seconds["full"]), most=must.get("time"))}
+    facts = {"full, s": digits(statistics.median(seconds["full"])), "full, MB": "–", "checkpointed, MB": "–"}
+    if full is not None and less is not None:
+        facts |= {"full, MB": digits(full / 1e6), "checkpointed, MB": digits(max(less, 0) / 1e6)}
+        share = Score(max(less, 0) / max(full, 1), most=must.get("memory"), percent=True)
+        scores = {"memory ÷ full": share, **scores}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    record = {"cell": cell, "size": size, "way": way, "median seconds": medians, "full bytes": full, "bytes": less}
+    return Line((cell, sizes(size), way), facts, scores, record | {"scores": {n: asdict(s) for n, s in scores.items()}})
 
 
 class Table(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Any
 from tinygrad_rnn import io
 from zoo import console, registry
 from zoo.bench.equations import EQUATIONS
-from zoo.bench.plan import NATIVE, OPPONENTS, contests
+from zoo.bench.plan import LONG, NATIVE, OPPONENTS, SHORT, contests
 from zoo.bench.process import processors, results
-from zoo.bench.table import COLUMNS, Table, cell_line, eager_line, environment, memory_line, start_line
+from zoo.bench.table import COLUMNS, Table, cell_line, checkpoint_line, eager_line, environment, memory_line, start_line
 from zoo.commands import COUNT, Parser
 from zoo.errors import UserError, unknown
 
@@ -33,6 +33,10 @@ must be, with ! where it is missed (exit status 1).
 The share of peak counts the products with the cell's matrices alone, on one core, beside the fastest product
 that NumPy, torch or the scan compiler manage, each in its best round. Memory is what one step of the LSTM adds
 to a fresh process; a start is the first run of a cell in one, with no code on disk and with it there.
+
+--checkpoint is about us alone: a sequence of 10,000 steps with all kept that the way back reads, beside the carries at
+√T places alone and the rest run again. Memory is what a fresh process adds at its peak, without outputs and gradients.
+The ways are the compiled scan, its NumPy executor, the strategy "sqrt" of tg.bptt, and the plain loop of scan.
 """
 
 EXAMPLES = """examples:
@@ -42,6 +46,7 @@ EXAMPLES = """examples:
   python -m zoo bench --cell SRU --threads 2           on two cores
   python -m zoo bench --json bench.json                keep the numbers
   python -m zoo bench --eager                          the eager engine instead: ops, and an LSTM in a loop
+  python -m zoo bench --checkpoint                     memory and time of a long sequence, checkpointed or not
 """
 
 
@@ -50,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     given = _parsed(arguments)
     about = environment(given.vs)
     tables = []
-    for table in _eager(given, about) if given.eager else _cells(given, about):
+    kind = _eager if given.eager else _checkpoint if given.checkpoint else _cells
+    for table in kind(given, about):
         table.show()
         tables.append(table)
     missed = sum(line.missed for table in tables for line in table.lines)
@@ -73,8 +79,13 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds, no memory, no starts")
     parser.add_argument("--json", metavar="FILE", help="write the numbers into a file too")
     parser.add_argument("--eager", action="store_true", help="ops, and an LSTM in a loop, beside eager torch instead")
+    parser.add_argument("--checkpoint", action="store_true", help="memory and time of a checkpointed run instead")
     given = parser.parse_args(arguments)
 
+    if given.eager and given.checkpoint:
+        raise UserError("--eager and --checkpoint are two measurements: ask for one at a time")
+    if given.checkpoint and given.vs is not None:
+        raise UserError("--checkpoint measures us alone: leave --vs out")
     if given.eager and (clash := [name for name in ("cell", "vs", "threads") if getattr(given, name) is not None]):
         raise UserError(f"--eager measures the same on one thread always: leave --{clash[0]} out")
     if given.threads and given.threads > processors():
@@ -89,6 +100,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _libraries(given: argparse.Namespace) -> list[str]:
     """Whom to compare with; each is installed."""
+    if given.checkpoint:
+        return []
     wanted = [name.strip() for name in given.vs.split(",")] if given.vs else ["torch"]
     for name in wanted:
         if name not in OPPONENTS:
@@ -107,6 +120,25 @@ def _eager(given: argparse.Namespace, about: Mapping[str, str]) -> Iterator[Tabl
     measured = results("eager", threads=1, rounds=given.rounds, quick=given.quick)
     lines = [eager_line(result) for result in _followed(measured, 9 if given.quick else 16)]
     yield Table("eager", _title("forward + backward, both eager", 1, about), ["work"], lines)
+
+
+def _checkpoint(given: argparse.Namespace, about: Mapping[str, str]) -> Iterator[Table]:
+    threads, rounds = given.threads or 1, min(given.rounds, 3)  # of which some take ten seconds
+    todo = [
+        (cell, size, way) for cell in given.cells or ["LSTM"] for way, sizes in LONG.items()
+        for size in (SHORT,) * given.quick or sizes
+    ]  # fmt: skip
+    jobs: list[dict[str, Any]] = [
+        {"cell": cell, "size": size, "way": way, "side": side} for cell, size, way in todo
+        for side in (None, "full", "sqrt")
+    ]  # fmt: skip
+    measured = (result for job in jobs for result in results("checkpoint", threads=threads, rounds=rounds, **job))
+    found = list(_followed(measured, len(jobs)))
+    lines = [
+        checkpoint_line(*what, times["seconds"], full["bytes"], less["bytes"])
+        for what, times, full, less in zip(todo, found[::3], found[1::3], found[2::3], strict=True)
+    ]
+    yield Table("checkpoint", _title(f"{WORK}, checkpointed", threads, about), ["cell", "T, B, I, H", "way"], lines)
 
 
 def _cells(given: argparse.Namespace, about: Mapping[str, str]) -> Iterator[Table]:
