@@ -57,8 +57,8 @@ class KFRTRL(Online):
 
     whose expectation is Γ_t. (The paper draws a sign for each term; only their product matters.) Each row of a batch
     has factors and signs of its own, and so has each such ``a``: an LSTM has one, a GRU three. In the paper D is
-    diagonal; here it need not be. Keeps B (m + n r) numbers for each a, n the numbers of one row's state; a step takes
-    n pullbacks and products J A.
+    diagonal; here it need not be. A table read by index is a matrix times one-hot rows. Keeps B (m + n r) numbers for
+    each a, n the numbers of one row's state; a step takes n pullbacks and products J A.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([[0.5]], requires_grad=True)
@@ -105,6 +105,12 @@ class KFRTRL(Online):
             factors[group.members] = new
         return gradient, Factors(factors, itself)
 
+    def opened(self, memory: Any) -> Factors:
+        return Factors({tuple(Member(*each) for each in members): (u, A) for members, u, A in memory}, None)
+
+    def kept(self, memory: Any) -> list[tuple]:
+        return [(tuple(map(tuple, members)), u, A) for members, (u, A) in memory.factors.items()]
+
     def groups(self, step: Linearised) -> list[Group]:
         """Where the parameters that reach the state enter. Raises ValueError for one that enters otherwise."""
         inside = ancestors(step._roots)
@@ -124,7 +130,7 @@ class KFRTRL(Online):
                 how = " and ".join(f"`{node.op.name}`{node.place()}" for node, _ in used) or "the state itself"
                 raise ValueError(
                     f"{self.name}: {described(step, int(starts[which]))} enters through {how}; every parameter needs "
-                    "to enter once, as W in x @ W or as a bias added to it; use uoro or snap:1"
+                    "to enter once, as W in x @ W, a table read by index, or a bias; use uoro or snap:1"
                 )
             a = used[0][0]
             while a not in step._roots and len(above := children.get(a, [])) == 1:
@@ -161,9 +167,17 @@ def _entry(node: Node, argument: int, shape: tuple[int, ...], which: int) -> tup
         operand = saved(node, 1 - argument)
         if operand.ndim <= 2 and (argument == 1 or operand.ndim == 1):
             return Member(which, shape[1 - argument], argument == 0), operand
+    if node.op.name == "embedding" and (ids := saved(node, 1)).ndim <= 1:
+        return Member(which, shape[0], False), _one_hot(ids.reshape(-1), shape[0], node.dtype)
     if node.op.name == "add" and len(node.shape) in (1, 2) and shape[-1:] == (math.prod(shape),) == node.shape[-1:]:
         return Member(which, 1, False), None
     return None
+
+
+def _one_hot(ids: Array, count: int, dtype: Any) -> Array:
+    """What a table is multiplied with when it is read by index."""
+    xp = namespace(ids)
+    return (ids[:, None] == xp.arange(count)).astype(dtype)
 
 
 def places(vectors: Vectors, batch: int) -> Array:

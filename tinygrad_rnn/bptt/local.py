@@ -77,11 +77,11 @@ class EProp(Sparse):
         rng = Generator(self.seed).fork("feedback", which)
         return rng.normal(weight.shape, std=std, dtype=weight.dtype, device=device_of(weight)).data
 
-    def admit(self, step: Linearised, seen: Linearised, look: Look, through: list[np.ndarray]) -> None:
+    def admit(self, step: Linearised, seen: Linearised, look: Look, through: np.ndarray) -> None:
         meeting, unit = units(through), units(look.through)  # rows of the batch never meet, so each has its own units
-        for k, rows in enumerate(look.direct):
-            for group in {meeting[i] for i in rows}:
-                reached = {unit[i] for i in rows if meeting[i] == group}
+        for k, rows in enumerate(map(np.flatnonzero, look.direct)):
+            for group in set(meeting[rows].tolist()):
+                reached = set(unit[rows[meeting[rows] == group]].tolist())
                 if len(reached) > 1:
                     which = described(step, int(np.flatnonzero(look.label == k)[0]))
                     raise ValueError(
@@ -89,8 +89,7 @@ class EProp(Sparse):
                         "traces would stay in one; use snap:1, or a cell whose units meet in products of the state "
                         "with weights only"
                     )
-        lost = any(len(known) < len(whole) for known, whole in zip(look.through, through, strict=True))
-        for group in set(meeting.tolist()) if lost else ():
+        for group in set(meeting.tolist()) if (look.through != through).any() else ():
             size = np.count_nonzero(meeting == group)
             if size > len(step.state.sizes) and len(set(unit[meeting == group].tolist())) == 1:
                 raise ValueError(
@@ -120,7 +119,7 @@ class RFLO(EProp):
     feedback: str = "random"
     seed: int = 0
 
-    def admit(self, step: Linearised, seen: Linearised, look: Look, through: list[np.ndarray]) -> None:
+    def admit(self, step: Linearised, seen: Linearised, look: Look, through: np.ndarray) -> None:
         super().admit(step, seen, look, through)
         direct = dependents(seen, seen._wrt[seen._split :]) & ancestors(seen._roots)
         for node in nodes(seen):
@@ -129,7 +128,7 @@ class RFLO(EProp):
                     f"{self.name}: `{node.op.name}`{node.place()} acts on the carried state; rate units are "
                     "h' = (1 − α) h + α φ(a) with a constant α; use eprop or snap:1"
                 )
-        for i, columns in enumerate(look.through):
+        for i, columns in enumerate(map(np.flatnonzero, look.through)):
             if not set(columns.tolist()) <= {i}:
                 raise ValueError(
                     f"{self.name}: number {i} of the new state takes from numbers {columns.tolist()} of the old one; "

@@ -29,18 +29,26 @@ class Online(Strategy):
     def advance(self, step: Linearised, memory: Any, rng: Generator) -> tuple[Array, Any]:
         """The gradient of the step's loss (P,), and what stands for Γ' = ∂⁺z'/∂θ + J Γ."""
 
+    def opened(self, memory: Any) -> Any:
+        """What is advanced, from the memory of an Update; ``kept`` the other way: arrays, numbers and containers."""
+        return memory
+
+    def kept(self, memory: Any) -> Any:
+        return memory
+
     def check(self, problem: Problem) -> None:
         Vectors(problem.parameters), Vectors(problem.carry)
 
     def updates(self, problem: Problem, *, memory: Any = None, rng: Generator | None = None) -> Iterator[Update]:
         carry, rng = problem.carry, rng or Generator(0)
+        inner = None if memory is None else self.opened(memory)
         for t in range(len(problem)):
             step = Linearised(problem, carry, t)
-            if memory is None:
-                memory = self.start(step, rng)
-            gradient, memory = self.advance(step, memory, rng)
+            if inner is None:
+                inner = self.start(step, rng)
+            gradient, inner = self.advance(step, inner, rng)
             carry = step.carry
-            yield Update(step.loss, step.parameters.container(gradient), carry, memory, t + 1)
+            yield Update(step.loss, step.parameters.container(gradient), carry, self.kept(inner), t + 1)
 
 
 def norm(x: Array) -> float:

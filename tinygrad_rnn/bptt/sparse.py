@@ -1,4 +1,4 @@
-"""Sensitivities of which only some entries are kept, and the strategies that say which: SnAp."""
+"""Sensitivities of which only some entries are kept, and the first strategy that says which: SnAp."""
 
 from __future__ import annotations
 
@@ -17,68 +17,64 @@ from .rtrl import too_large
 from .strategy import register
 from .structure import patterns, signature
 
-__all__ = ["Blocks", "Layout", "SnAp", "Sparse"]
-
-Rows = tuple[int, ...]
+__all__ = ["Look", "SnAp", "Sparse"]
 
 
 class Layout(NamedTuple):
-    """Which entries of Γ (n, P) are kept: for each class of parameters, its columns and the rows kept of them.
+    """Which entries of Γ (n, P) are kept: parameters that reach the same numbers of the state are a class.
 
-    ``chains``: for each class the rows that its parameters reach within 1, 2, … steps; the last are kept. ``label``:
-    the class of each parameter (P,). ``columns``: the parameters of each class, in order, beside the parameters.
+    ``reached``: for each class the numbers of the state that it reaches within 1, 2, … steps, (classes, steps, n)
+    booleans; the last are kept. ``label``: the class of each parameter (P,). ``columns``: the parameters of each.
     """
 
-    chains: tuple[tuple[Rows, ...], ...]
+    reached: np.ndarray
     label: np.ndarray
     columns: list[Array]
 
-    @property
-    def rows(self) -> list[Rows]:
-        return [chain[-1] for chain in self.chains]
+    def rows(self, k: int) -> np.ndarray:
+        """The rows of Γ that are kept for a class."""
+        return np.flatnonzero(self.reached[k, -1])
 
     @property
     def size(self) -> int:
         """How many entries are kept."""
-        return sum(len(rows) * len(columns) for rows, columns in zip(self.rows, self.columns, strict=True))
+        return sum(int(last.sum()) * len(own) for last, own in zip(self.reached[:, -1], self.columns, strict=True))
 
 
 class Look(NamedTuple):
     """What all steps that look alike have in common.
 
-    ``stays``: whether z' is made of what z is. ``through``: the numbers of z that reach each number of z' in the step
-    as it is seen. ``direct``: for each class of
-    parameters the rows of ∂⁺z'/∂θ that they reach, ``label`` the class of each. ``rows_of``, ``groups_of``: the rows of
-    ∂⁺z'/∂θ and of J in groups without a common column, so that one pullback gives all of a group (Curtis, Powell &
-    Reid 1974). ``where``: 1 where J may be other than 0.
+    ``stays``: whether z' is made of what z is. ``through``: where J, as the step is seen, can be other than 0, (n', n)
+    booleans. ``direct``: for each class of parameters the rows of ∂⁺z'/∂θ that they reach (classes, n'), ``label`` the
+    class of each. ``rows_of``, ``groups_of``: the rows of ∂⁺z'/∂θ and of J in groups without a common column, so that
+    one pullback gives all of a group (Curtis, Powell & Reid 1974); −1 for rows without any.
     """
 
     signature: Hashable
     stays: bool
-    through: list[np.ndarray]
-    direct: list[Rows]
+    through: np.ndarray
+    direct: np.ndarray
     label: np.ndarray
     rows_of: np.ndarray
     groups_of: np.ndarray
-    where: Array
 
 
 class Plan(NamedTuple):
     """How Γ goes from one layout to the next by steps that look alike.
 
-    ``sources``: for each class after, its class before and the places of its columns there. ``own``: the class of
-    ∂⁺z'/∂θ that it belongs to.
+    ``sources``: for each class after, its class before, the places of its columns there, and its class of ``direct``.
+    ``through``: the look's, as numbers beside the parameters.
     """
 
     look: Look
     before: Layout
     after: Layout
-    sources: list[tuple[int, Any]]
-    own: list[int]
+    sources: list[tuple[int, Any, int]]
+    through: Array
 
 
 class Blocks(NamedTuple):
-    """What stands for Γ: for each class of parameters the kept rows of their columns, and where they belong."""
+    """What stands for Γ: for each class of parameters the kept rows of its columns, and where they belong."""
 
     values: list[Array]
     layout: Layout
@@ -88,9 +84,9 @@ class Blocks(NamedTuple):
 class Sparse(Online):
     """``Γ' = K ∘ (∂⁺z'/∂θ + J Γ)``: of the sensitivities only the entries K are kept, and stored.
 
-    Parameters that reach the same numbers of the state are a class, whose part of Γ is a dense block. A step takes as
-    many pullbacks as ∂⁺z'/∂θ and J have groups of rows without a common column. A subclass says how far K reaches, and
-    which J is meant.
+    The part of Γ of each class of parameters is a dense block. A step takes as many pullbacks as ∂⁺z'/∂θ and J have
+    groups of rows without a common column. A subclass says how far K reaches, and which J is meant. The memory is a
+    dict of the blocks and of what a Layout says.
     """
 
     def reach(self) -> int | None:
@@ -101,10 +97,10 @@ class Sparse(Online):
         """The step whose J and loss are used."""
         return step
 
-    def admit(self, step: Linearised, seen: Linearised, look: Look, through: list[np.ndarray]) -> None:
+    def admit(self, step: Linearised, seen: Linearised, look: Look, through: np.ndarray) -> None:
         """Raise ValueError for a step that cannot be done: called once for all that look alike.
 
-        ``through``: the numbers of z that reach each number of z' in the step as it is.
+        ``through``: where J can be other than 0 in the step as it is.
         """
 
     def check(self, problem: Problem) -> None:
@@ -114,103 +110,120 @@ class Sparse(Online):
         too_large(str(self), step.state.n * step.before.n, itemsize, f"the Jacobian of {shown}")
         look, layout = self.look(step, self.seen(step)), nothing(step, self.reach())
         while True:
-            plan = planned(look, layout, self.reach())
-            what = f"{plan.after.size:,} of the sensitivities of {shown} to {step.parameters.n:,} parameters"
-            too_large(str(self), plan.after.size, itemsize, what)
-            if plan.after is layout or not look.stays:
+            after = planned(look, layout, self.reach(), step.parameters.like).after
+            what = f"{after.size:,} of the sensitivities of {shown} to {step.parameters.n:,} parameters"
+            too_large(str(self), after.size, itemsize, what)
+            if after is layout or not look.stays:
                 return
-            layout = plan.after
+            layout = after
 
     def look(self, step: Linearised, seen: Linearised) -> Look:
         """What this step has in common with all that look like it."""
-        reached = patterns(step)
-        through = reached.before if seen is step else patterns(seen).before
-        direct, label = classes(reached.parameters, step.parameters.n)
-        of_row: list[list[int]] = [[] for _ in range(step.state.n)]
-        for k, rows in enumerate(direct):
-            for row in rows:
-                of_row[row].append(k)
-        where = np.zeros((step.state.n, step.before.n), step.parameters.like.dtype)
-        for row, columns in enumerate(through):
-            where[row, columns] = 1
-        rows_of, groups_of = coloured(of_row, len(direct)), coloured(through, step.before.n)
-        beside = namespace(step.parameters.like).asarray(where)
+        found = patterns(step)
+        through = matrix(found.before, step.before.n)
+        direct, label = classes(found.parameters, step.parameters.n)
+        used = through if seen is step else matrix(patterns(seen).before, step.before.n)
         stays = step.state.shapes == step.before.shapes
-        look = Look(signature(step), stays, through, direct, label, rows_of, groups_of, beside)
-        self.admit(step, seen, look, reached.before)
+        look = Look(signature(step), stays, used, direct, label, coloured(direct.T), coloured(used))
+        self.admit(step, seen, look, through)
         return look
 
     def start(self, step: Linearised, rng: Generator) -> Blocks:
         like = step.parameters.like
         return Blocks([namespace(like).zeros((0, step.parameters.n), like.dtype)], nothing(step, self.reach()), None)
 
+    def opened(self, memory: Any) -> Blocks:
+        values, reached, label = memory["values"], to_host(memory["reached"]), to_host(memory["label"])
+        columns = [_places(np.flatnonzero(label == k), values[0]) for k in range(len(values))]
+        return Blocks(values, Layout(reached, label, columns), None)
+
+    def kept(self, memory: Any) -> dict[str, Any]:
+        return {"values": memory.values, "reached": memory.layout.reached, "label": memory.layout.label}
+
     def advance(self, step: Linearised, memory: Any, rng: Generator) -> tuple[Array, Blocks]:
         values, layout, plan = memory
         seen = self.seen(step)
         alike = plan is not None and plan.look.signature == signature(step)
         if not alike or plan.before is not layout:
-            plan = planned(plan.look if alike else self.look(step, seen), layout, self.reach())
+            look = plan.look if alike else self.look(step, seen)
+            plan = planned(look, layout, self.reach(), step.parameters.like)
         direct, back = seen.pull_loss()
         gradient = direct.copy()
-        for rows, columns, block in zip(layout.rows, layout.columns, values, strict=True):
-            if rows:
-                gradient[columns] += back[_places(rows, back)] @ block
+        for k, (columns, block) in enumerate(zip(layout.columns, values, strict=True)):
+            if len(block):
+                gradient[columns] += back[_places(layout.rows(k), back)] @ block
         return gradient, Blocks(moved(plan, step, seen, values), plan.after, plan)
 
 
-def planned(look: Look, before: Layout, reach: int | None) -> Plan:
-    """How to take a step from a layout."""
+def planned(look: Look, before: Layout, reach: int | None, like: Array) -> Plan:
+    """How to take a step from a layout.
+
+    What a parameter reaches within some steps is what it reaches at once, and what J leads to from where it was within
+    one step less; what was reached once stays so as long as the carry is made of the same.
+    """
     pairs, label = np.unique(np.stack([before.label, look.label]), axis=1, return_inverse=True)
-    label, older, own = label.reshape(-1), pairs[0].tolist(), pairs[1].tolist()
-    chains = tuple(grown(before.chains[old], look, look.direct[k], reach) for old, k in zip(older, own, strict=True))
-    same = np.array_equal(label, before.label)
-    if same and chains == before.chains:
-        return Plan(look, before, before, [(old, ...) for old in older], own)
-    columns = [np.flatnonzero(label == k) for k in range(len(own))]
-    like = before.columns[0]
-    sources: list[tuple[int, Any]] = [
-        (old, ... if same else _places(np.searchsorted(to_host(before.columns[old]), mine), like))
-        for old, mine in zip(older, columns, strict=True)
-    ]
-    return Plan(look, before, Layout(chains, label, [_places(mine, like) for mine in columns]), sources, own)
+    label, (older, own) = label.reshape(-1), pairs
+    chain = before.reached[older]
+    nearer = chain if reach is None else np.concatenate([np.zeros_like(chain[:, :1]), chain[:, :-1]], axis=1)
+    reached = look.direct[own][:, None] | (nearer.astype(np.float32) @ look.through.T.astype(np.float32) > 0)
+    if look.stays:
+        reached |= chain
+    same, through = np.array_equal(label, before.label), namespace(like).asarray(look.through.astype(like.dtype))
+    places: list[Any] = [...] * len(own)
+    after = before
+    if not same or not np.array_equal(reached, before.reached):
+        columns = [np.flatnonzero(label == k) for k in range(len(own))]
+        if not same:
+            held = [to_host(before.columns[old]) for old in older]
+            places = [_places(np.searchsorted(a, b), like) for a, b in zip(held, columns, strict=True)]
+        after = Layout(reached, label, [_places(mine, like) for mine in columns])
+    return Plan(look, before, after, list(zip(older.tolist(), places, own.tolist(), strict=True)), through)
 
 
 def moved(plan: Plan, step: Linearised, seen: Linearised, values: list[Array]) -> list[Array]:
     """The blocks after a step."""
-    look, like = plan.look, step.parameters.like
+    look, like, before, after = plan.look, step.parameters.like, plan.before, plan.after
     xp = namespace(like)
     direct = [step.pull_state(group)[0] for group in grouped(look.rows_of, like)]
-    jacobian = look.where
-    if any(plan.before.rows) and look.groups_of.max(initial=-1) >= 0:
-        rows = xp.stack([seen.pull_before(group) for group in grouped(look.groups_of, like)])
-        jacobian = rows[_places(look.groups_of, like)] * look.where
+    jacobian = plan.through
+    if before.size and look.groups_of.max(initial=-1) >= 0:
+        pulled = xp.stack([seen.pull_before(group) for group in grouped(look.groups_of, like)])
+        jacobian = pulled[_places(look.groups_of, like)] * plan.through
     found = []
-    for rows, columns, (old, places), own in zip(
-        plan.after.rows, plan.after.columns, plan.sources, plan.own, strict=True
-    ):
+    for k, (columns, (old, places, own)) in enumerate(zip(after.columns, plan.sources, strict=True)):
+        rows, older = after.rows(k), before.rows(old)
         block = xp.zeros((len(rows), len(columns)), like.dtype)
-        if rows and (older := plan.before.rows[old]):
+        if len(rows) and len(older):
             part = jacobian[_places(rows, like)][:, _places(older, like)]
             block += part @ values[old][:, places]
-        for row in look.direct[own]:
-            block[rows.index(row)] += direct[look.rows_of[row]][columns]
+        for row in np.flatnonzero(look.direct[own]):
+            block[int(np.searchsorted(rows, row))] += direct[look.rows_of[row]][columns]
         found.append(block)
     return found
 
 
-def _places(indices: Any, like: Array) -> Array:
+def _places(indices: np.ndarray, like: Array) -> Array:
     """Indices as an array beside another."""
-    return namespace(like).asarray(np.asarray(indices, dtype=np.intp))
+    return namespace(like).asarray(indices)
 
 
 def nothing(step: Linearised, reach: int | None) -> Layout:
-    """The layout of no rows at all."""
+    """The layout of no entries at all: one class of all parameters."""
     n = step.parameters.n
-    return Layout((((),) * (reach or 1),), np.zeros(n, np.intp), [_places(np.arange(n), step.parameters.like)])
+    none = np.zeros((1, reach or 1, step.before.n), bool)
+    return Layout(none, np.zeros(n, np.int64), [_places(np.arange(n), step.parameters.like)])
 
 
-def classes(reached: Sequence[np.ndarray], parameters: int) -> tuple[list[Rows], np.ndarray]:
-    """The rows of each class of parameters that reach the same ones, and the class of each parameter.
+def matrix(rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Where the rows of a matrix are not 0, as booleans."""
+    found = np.zeros((len(rows), columns), bool)
+    for i, own in enumerate(rows):
+        found[i, own] = True
+    return found
+
+
+def classes(reached: Sequence[np.ndarray], parameters: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each class of parameters that reach the same rows those rows, (classes, n), and the class of each parameter.
 
     Told apart by sums of 64 random bits a row, which two classes share with a probability of 2⁻⁶⁴.
     """
@@ -219,47 +232,30 @@ def classes(reached: Sequence[np.ndarray], parameters: int) -> tuple[list[Rows],
     for i, columns in enumerate(reached):
         marks[columns] += mark[i]
     _, first, label = np.unique(marks, return_index=True, return_inverse=True)
-    rows: list[list[int]] = [[] for _ in first]
-    members = {int(p): k for k, p in enumerate(first)}
+    rows = np.zeros((len(first), len(reached)), bool)
     for i, columns in enumerate(reached):
-        for p in columns[np.isin(columns, first)]:
-            rows[members[int(p)]].append(i)
-    return [tuple(r) for r in rows], label.reshape(-1)
+        rows[:, i] = np.isin(first, columns)
+    return rows, label.reshape(-1)
 
 
-def grown(chain: tuple[Rows, ...], look: Look, direct: Rows, reach: int | None) -> tuple[Rows, ...]:
-    """The rows reached within 1, 2, … steps after one more step: those of ∂⁺z'/∂θ, and those that J leads to.
-
-    What was reached once stays so as long as the carry is made of the same.
-    """
-
-    def after(rows: Rows, before: Rows) -> Rows:
-        known = set(before)
-        led = (i for i, columns in enumerate(look.through) if not known.isdisjoint(columns.tolist())) if known else ()
-        return tuple(sorted({*direct, *led, *(rows if look.stays else ())}))
-
-    nearer = chain if reach is None else ((), *chain[:-1])
-    return tuple(after(rows, before) for rows, before in zip(chain, nearer, strict=True))
-
-
-def coloured(rows: Sequence[Sequence[int] | np.ndarray], columns: int) -> np.ndarray:
+def coloured(rows: np.ndarray) -> np.ndarray:
     """A number for each row, such that rows of the same number have no column in common; −1 for those without any."""
     found = np.full(len(rows), -1)
-    taken = np.zeros((0, columns), bool)
+    taken = np.zeros((0, rows.shape[1]), bool)
     for i, own in enumerate(rows):
-        if len(own):
+        if own.any():
             free = np.flatnonzero(~taken[:, own].any(1))
             if not free.size:
-                taken = np.concatenate([taken, np.zeros((1, columns), bool)])
+                taken = np.concatenate([taken, np.zeros((1, rows.shape[1]), bool)])
             found[i] = free[0] if free.size else len(taken) - 1
-            taken[found[i], own] = True
+            taken[found[i]] |= own
     return found
 
 
-def grouped(colours: np.ndarray, like: Array) -> list[Array]:
-    """For each colour, ones at its rows (n,)."""
+def grouped(numbers: np.ndarray, like: Array) -> list[Array]:
+    """For each number, ones at its rows (n,)."""
     xp = namespace(like)
-    return [xp.asarray(colours == colour).astype(like.dtype) for colour in range(colours.max(initial=-1) + 1)]
+    return [xp.asarray(numbers == which).astype(like.dtype) for which in range(numbers.max(initial=-1) + 1)]
 
 
 @register("snap", paper="Menick et al. 2020, A practical sparse approximation for RTRL, arXiv:2006.07232")
@@ -269,7 +265,7 @@ class SnAp(Sparse):
 
     Of a gated cell with 1 step that are the numbers of the parameter's own unit; of a cell in which every unit hears
     all others, 2 steps are all there is, and the gradient is that of real-time recurrent learning. Biased, without
-    noise.
+    noise. Weights times a constant mask make a net of few connections.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([0.5, 0.5], requires_grad=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -199,11 +199,13 @@ def described(step: Linearised, place: int) -> str:
     return f"parameter {leaf.name or which} {step.parameters.shapes[which]}"
 
 
-def units(through: Sequence[np.ndarray]) -> np.ndarray:
-    """One label for each number of z'; those that share a number of z, also by way of others, have the same."""
+def units(through: np.ndarray) -> np.ndarray:
+    """One label for each number of z' from where ∂z'/∂z can be other than 0, (n', n).
+
+    Those that share a number of z, also by way of others, have the same.
+    """
     label = np.arange(len(through))
-    first: dict[int, int] = {}  # a number of z → the first number of z' that it reaches
-    for i, columns in enumerate(through):
-        for j in {first.setdefault(int(c), i) for c in columns}:
-            label[label == label[i]] = label[j]
+    for column in through.T:
+        if len(sharing := np.unique(label[column])) > 1:
+            label[np.isin(label, sharing)] = sharing[0]
     return label

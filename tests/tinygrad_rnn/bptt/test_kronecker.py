@@ -49,7 +49,7 @@ def test_of_a_plain_net_it_is_the_update_of_the_paper():
     found = gradient(p, "kf-rtrl", rng=Signs(draws))
     both = [found.gradients[k].numpy().reshape(-1, 4) for k in ("cell/input/weight", "cell/input/bias", "cell/U")]
     np.testing.assert_allclose(np.concatenate(both), learned, rtol=0, atol=1e-14)
-    ((u_found, A_found),) = found.memory.factors.values()
+    ((_, u_found, A_found),) = found.memory
     np.testing.assert_allclose(np.einsum("m,nr->nmr", u_found[0], A_found[0]), np.einsum("m,nr->nmr", u, A), atol=1e-13)
 
 
@@ -110,6 +110,17 @@ def test_matrices_may_stand_on_the_left_of_a_vector():
     p = small(step, {"W": (3, 3), "b": (3,)})
     expected = flat(gradient(p).gradients)
     np.testing.assert_allclose(mean_over_all_signs(p, "kf-rtrl", 1, 1), expected, atol=1e-13 * np.abs(expected).max())
+
+
+def test_a_table_read_by_index_is_a_matrix_too():
+    def step(p, h, x):
+        h = tg.tanh(h @ p["W"] + tg.embedding(p["E"], x))
+        return h, (h * h).sum()
+
+    p = small(step, {"W": (3, 3), "E": (4, 3)}, batch=2)
+    p = Problem(p.parameters, step, p.carry, tg.tensor([[0, 3], [3, 3], [1, 0]]))
+    mean, expected = mean_over_all_signs(p, "kf-rtrl", 2, 2), flat(gradient(p).gradients)
+    np.testing.assert_allclose(mean, expected, atol=1e-13 * np.abs(expected).max())
 
 
 def test_rows_of_a_batch_that_hear_each_other_are_refused():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tests.tinygrad_rnn.bptt.online_problems import difference, flat, problem
+from tests.tinygrad_rnn.bptt.online_problems import difference, flat, parts, problem
+from tinygrad_rnn import io
 from tinygrad_rnn.bptt import Problem, gradient, strategies, strategy
 from tinygrad_rnn.bptt.online import Online, norm, signs
 from tinygrad_rnn.random import Generator
@@ -63,6 +64,19 @@ def test_the_state_may_be_made_by_the_first_step_and_the_loss_come_with_the_last
     found = gradient(run, way)
     assert difference(found.gradients, gradient(run).gradients) < 1e-12
     assert found.carry == {}
+
+
+@pytest.mark.parametrize("way", [*WAYS, "rtrl"])
+def test_a_memory_can_be_written_and_read_back(way, tmp_path):
+    p = problem("LSTM", hidden=3, steps=4)
+    first, second = parts(p, 2)
+    a = gradient(first(p.carry), way, rng=Generator(1))
+    io.save(tmp_path / "memory", {"memory": a.memory})
+    read = io.load(tmp_path / "memory")["memory"]
+    b, c = (gradient(second(a.carry), way, memory=m, rng=Generator(2)) for m in (a.memory, read))
+    np.testing.assert_array_equal(flat(b.gradients), flat(c.gradients))
+    fresh = gradient(second(a.carry), way, rng=Generator(2))
+    assert difference(fresh.gradients, b.gradients) > 1e-6
 
 
 def test_a_last_step_may_keep_nothing_of_the_state():
