@@ -12,7 +12,10 @@ from zoo.cell import Cell
 from zoo.cells import *  # noqa: F403
 from zoo.initial import chrono
 from zoo.registry import get, names, register
-from zoo.topology import RNN, Bidirectional, Stacked
+from zoo.topology import RNN, Bidirectional, EncoderDecoder, SequenceToLabel, Stacked, Synced, VectorToSequence
 
-__all__ = ["Cell", "RNN", "Stacked", "Bidirectional", "get", "names", "register", "layouts", "chrono"]
+__all__ = [
+    "Cell", "RNN", "Stacked", "Bidirectional", "Synced", "SequenceToLabel", "VectorToSequence", "EncoderDecoder",
+    "get", "names", "register", "layouts", "chrono",
+]  # fmt: skip
 __all__ += cells.__all__
