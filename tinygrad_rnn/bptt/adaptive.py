@@ -117,21 +117,28 @@ def _decay(norms: Sequence[float]) -> float:
 class Adaptive(Strategy):
     """Truncated after as many steps K as a relative bias of ``tolerance`` asks for, at most ``longest``.
 
-    K is that of ``truncation_length``; then ``window:K,2K``, in which each loss reaches at least K steps back. The
-    memory is a pair: the Choice, which says what was chosen, and the window's memory. Pass it on to keep the choice,
-    None to measure again. A measurement costs about as much as 8 · longest steps back.
+    K is that of ``truncation_length``; then ``window:K,2K``, in which each loss reaches at least K steps back. A
+    measurement costs about as much as 8 · longest steps back. The memory says what was chosen: ``back``, ``bias`` and
+    ``decay`` of the Choice, and the ``runs`` made with it; pass it on, and the choice is kept for ``keep`` runs.
 
     Raises ValueError for options out of range, and when there is no loss to measure with.
     """
 
     tolerance: float
     longest: int = 200
+    keep: int = 50
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 1 or self.longest < 2:
-            raise ValueError(f"tolerance={self.tolerance:g} lies between 0 and 1, longest={self.longest} is at least 2")
+        if not 0 < self.tolerance < 1 or self.longest < 2 or self.keep < 1:
+            raise ValueError(
+                f"tolerance={self.tolerance:g} lies between 0 and 1, longest={self.longest} is at least 2, "
+                f"keep={self.keep} at least 1"
+            )
 
     def updates(self, problem: Problem, *, memory: Any = None, rng: Generator | None = None) -> Iterator[Update]:
-        choice, ring = memory or (truncation_length(problem, self.tolerance, self.longest), None)
-        for update in Window(choice.back, 2 * choice.back).updates(problem, memory=ring, rng=rng):
-            yield update._replace(memory=(choice, update.memory))
+        if memory is None or memory["runs"] >= self.keep:
+            choice = truncation_length(problem, self.tolerance, self.longest)
+            memory = {"back": choice.back, "bias": choice.bias, "decay": choice.decay, "runs": 0}
+        memory = {**memory, "runs": memory["runs"] + 1}
+        for update in Window(memory["back"], 2 * memory["back"]).updates(problem, rng=rng):
+            yield update._replace(memory=memory)

@@ -70,13 +70,13 @@ class Segment:
 
     def container(self, gradients: Iterable[Array | None]) -> Any:
         """What ``pull`` gave the parameters, or sums of it, built as ``tg.grad`` gives gradients; None is zeros."""
-        return tree.unflatten(
-            self._structure,
-            [
-                None if p is None else Tensor.of(zeros_beside(p, p.shape) if g is None else conjugate(g).copy(), None)
-                for p, g in zip(self._parameters, gradients, strict=True)
-            ],
-        )
+        pairs = zip(self._parameters, gradients, strict=True)
+        return tree.unflatten(self._structure, [None if p is None else _gradient(p, g) for p, g in pairs])
+
+
+def _gradient(p: Tensor, g: Array | None) -> Tensor:
+    """A gradient in an array of its own: a message may belong to others, and a sum of 0-d arrays is no array."""
+    return Tensor.of(zeros_beside(p, p.shape) if g is None else namespace(p.data).array(conjugate(g)), None)
 
 
 def shapes(carry: Any) -> list[Any]:

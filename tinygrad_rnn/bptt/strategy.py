@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .. import tree
+from ..backend import namespace
 from ..random import Generator
 from ..tensor import Tensor
 from .problem import Problem, Update
@@ -151,4 +152,5 @@ _named = strategy  # ``gradient`` has a parameter of that name
 def _sum(a: Any, b: Any) -> Any:
     values, structure = tree.flatten(a)
     others = tree.leaves(b)
-    return tree.unflatten(structure, [Tensor.of(x.data + y.data, None) for x, y in zip(values, others, strict=True)])
+    sums = [namespace(x.data).asarray(x.data + y.data) for x, y in zip(values, others, strict=True)]  # 0-d: a scalar
+    return tree.unflatten(structure, [Tensor.of(total, None) for total in sums])

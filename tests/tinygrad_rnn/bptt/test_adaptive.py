@@ -95,28 +95,26 @@ def test_it_is_a_window_of_the_length_chosen_which_the_memory_tells():
     choice = truncation_length(p, 0.05, 16)
     assert 1 < choice.back < 16
     found = gradient(p, "adaptive:0.05,16")
-    assert found.memory[0] == choice
+    assert found.memory == {"back": choice.back, "bias": choice.bias, "decay": choice.decay, "runs": 1}
     expected = gradient(p, f"window:{choice.back},{2 * choice.back}")
     assert difference(found.gradients, expected.gradients) == 0
     error = flat(found.gradients) - flat(gradient(p).gradients)
     assert np.linalg.norm(error) < 0.05 * np.linalg.norm(flat(gradient(p).gradients))
 
 
-def test_with_its_memory_a_choice_is_kept_and_the_window_goes_on():
+def test_with_its_memory_a_choice_is_kept_for_some_runs():
     p = problem("GRU", steps=40, hidden=4)
-    one = gradient(p, "adaptive:0.05,16")
-    runs = []
+    runs, memory, way = [], None, Adaptive(0.05, 16, keep=2)
 
     def step(model, z, x):
         runs.append(1)
         return p.step(model, z, x)
 
-    two = gradient(Problem(p.parameters, step, one.carry, p.xs), "adaptive:0.05,16", memory=one.memory)
-    assert len(runs) == 40  # nothing is run to measure
-    assert two.memory[0] is one.memory[0]
-    (choice, ring), again = one.memory, Problem(p.parameters, p.step, one.carry, p.xs)
-    expected = gradient(again, f"window:{choice.back},{2 * choice.back}", memory=ring)
-    assert difference(two.gradients, expected.gradients) == 0
+    counted = Problem(p.parameters, step, p.carry, p.xs)
+    for count, number in ((1, 80), (2, 40), (1, 80), (2, 40)):  # to measure, all of it is run once more
+        memory = gradient(counted, way, memory=memory).memory
+        assert memory["runs"] == count and len(runs) == number
+        runs.clear()
 
 
 def test_it_measures_where_the_arrays_are(device):
@@ -126,11 +124,11 @@ def test_it_measures_where_the_arrays_are(device):
     assert truncation_length(moved, 0.05, 20) == truncation_length(p, 0.05, 20)
 
 
-@pytest.mark.parametrize("text", ["adaptive:0", "adaptive:1", "adaptive:nan", "adaptive:0.1,1"])
+@pytest.mark.parametrize("text", ["adaptive:0", "adaptive:1", "adaptive:nan", "adaptive:0.1,1", "adaptive:0.1,9,0"])
 def test_options_out_of_range_are_refused(text):
     with pytest.raises(ValueError, match="lies between 0 and 1"):
         strategy(text)
 
 
 def test_an_adaptive_strategy_is_written_with_its_tolerance():
-    assert strategy("adaptive:0.1") == Adaptive(0.1, 200) and str(Adaptive(0.1)) == "adaptive:0.1,200"
+    assert strategy("adaptive:0.1") == Adaptive(0.1, 200, 50) and str(Adaptive(0.1)) == "adaptive:0.1,200,50"

@@ -191,6 +191,18 @@ def test_a_window_runs_where_the_arrays_are(device):
     np.testing.assert_allclose(found["W"].numpy(), expected["W"].numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("way", ["full", "chunks:2", "window:2,3", "artbp:3", "adaptive:0.1"])
+def test_a_parameter_of_one_number_gets_a_gradient_that_an_optimiser_takes(way):
+    w = tg.tensor(np.array(0.5), requires_grad=True)
+    p = Problem(w, lambda w, s, x: (w * s + x, w * s), tg.tensor(np.array(1.0)), tg.tensor(np.ones(7)))
+    optimizer = tg.optim.SGD([w], lr=0.01)
+    optimizer.step([gradient(p, way).gradients])
+    for update in strategy(way).updates(p):
+        assert type(update.gradients.data) is np.ndarray
+        optimizer.step([update.gradients])
+    assert w.item() < 0.5
+
+
 @pytest.mark.parametrize("text", ["window:5,4", "window:0,4", "window:-1,3"])
 def test_a_window_that_would_leave_losses_out_is_refused(text):
     with pytest.raises(ValueError, match="losses would be left out"):
