@@ -1,6 +1,6 @@
 """scan: one step applied along time, with a carry; step by step, or compiled.
 
-    eager                 the plain loop, one node for each op and step
+    eager                 the plain loop, one node for each op and step; in segments (pieces), where asked for
     compiled              from a step to its compiled run, one node; memory of what was compiled before
       checkpointed        the same over segments, from the carries in between
       trace, graph        the step and its way back, as a graph of values

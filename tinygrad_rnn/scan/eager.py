@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,10 @@ from ..backend import to_device, to_host
 from ..checkpoint import checkpoint
 from ..node import scope
 from ..ops.elementwise import where
-from ..ops.shape import concatenate, split, stack, unstack
+from ..ops.shape import stack, unstack
 from ..tensor import Tensor, tensor
 from .checkpointed import cuts
+from .pieces import Cut, Joined
 
 __all__ = ["masked", "run_eager", "time_length"]
 
@@ -59,17 +60,23 @@ def run_eager(
     series, structure = tree.flatten(xs)
     series = [_tensor(x) for x in series]
     host = None if lengths is None else check_lengths(lengths, series, total)
-    edges = list(range(segment, total, segment))
-    pieces = [split(x, edges, axis=0) for x in series]
-    carry = init
-    found: dict[int, Any] = {}
+    edges = [*range(0, total, segment), total]
+    pieces = [Cut(x, edges) for x in series]
+    carry, built = init, None
+    joined: list[Joined] = []
     for a, b in cuts(total, segment, reverse):
-        x = tree.unflatten(structure, [piece[a // segment] for piece in pieces])
+        i = a // segment
+        x = tree.unflatten(structure, [x.piece(i) for x in pieces])
         own = None if host is None else np.clip(host - a, 0, b - a)
         run = partial(_stretch, step, start=a, total=b - a, lengths=own, reverse=reverse)
-        carry, found[a] = checkpoint(run)(carry, x)
-    starts = [0, *edges]
-    return carry, _joined([found[a] for a in starts], starts, concatenate)
+        carry, ys = checkpoint(run)(carry, x)
+        found, its = tree.flatten(ys)
+        if not joined:
+            first, built, joined = a, its, [Joined(edges) for _ in found]
+        _check_built(its, a, built, first)
+        for series_of, y in zip(joined, found, strict=True):
+            series_of.add(i, y)
+    return carry, tree.unflatten(built, [each.whole() for each in joined])
 
 
 def _stretch(
@@ -77,21 +84,22 @@ def _stretch(
 ) -> tuple[Any, Any]:
     """Steps from ``start`` on, xs and lengths counted from there: the carry after them and their outputs stacked."""
     carry, ys = _loop(step, init, xs, start, total, lengths, reverse)
-    return carry, _joined(ys, range(start, start + total), stack)
-
-
-def _joined(ys: list[Any], times: Sequence[int], join: Callable[[list[Any]], Any]) -> Any:
-    """Outputs along time, put together leaf by leaf."""
     columns, structure = tree.flatten(ys[0])
     rows = []
-    for t, y in zip(times, ys, strict=True):
+    for t, y in enumerate(ys, start):
         row, its = tree.flatten(y)
-        if not tree.alike(its, structure):
-            raise ValueError(
-                f"scan at t={t}: the step returned an output built as {its}, but at t={times[0]} as {structure}"
-            )
+        _check_built(its, t, structure, start)
         rows.append(row)
-    return tree.unflatten(structure, [_tensor(join([row[i] for row in rows])) for i in range(len(columns))])
+    stacked = [_tensor(stack([row[i] for row in rows])) for i in range(len(columns))]  # of constants it is no Tensor
+    return carry, tree.unflatten(structure, stacked)
+
+
+def _check_built(found: Any, t: int, wanted: Any, first: int) -> None:
+    """Raises ValueError when a step's output is not built as the first one's."""
+    if not tree.alike(found, wanted):
+        raise ValueError(
+            f"scan at t={t}: the step returned an output built as {found}, but at t={first} as {wanted}"
+        )
 
 
 def _loop(
