@@ -10,9 +10,9 @@ from ..backend import device_of
 from ..node import Node
 from ..random import Generator
 from .linearised import Linearised
-from .sparse import Look, Sparse
+from .sparse import Sparse, matrix
 from .strategy import register
-from .structure import ancestors, dependents, described, nodes, products, replaced, rewired, saved, units
+from .structure import Patterns, ancestors, dependents, described, nodes, products, replaced, rewired, saved, units
 
 __all__ = ["RFLO", "EProp"]
 
@@ -26,8 +26,8 @@ class EProp(Sparse):
 
     The gradient is ``Σ_t ∂ℓ_t/∂θ + ∂ℓ_t/∂z_{t−1} ε``, with the error, too, not fed back through recurrent weights: a
     product of the carry with parameters, on the way to the new carry, hands nothing back. So each parameter has traces
-    in the unit that it leads to and no other. For cells whose units meet in such products only; exact for those whose
-    units do not meet at all.
+    in the units that it leads to at once, and no other. For cells whose units meet in such products only, and from one
+    step to the next; exact for those whose units do not meet at all.
 
     ``feedback`` "random": the products of the state with parameters on the way to the loss hand the error back through
     fixed random matrices, N(0, 1/fan-in), the same for the same ``seed`` (feedback alignment, Lillicrap et al. 2016).
@@ -77,19 +77,17 @@ class EProp(Sparse):
         rng = Generator(self.seed).fork("feedback", which)
         return rng.normal(weight.shape, std=std, dtype=weight.dtype, device=device_of(weight)).data
 
-    def admit(self, step: Linearised, seen: Linearised, look: Look, through: np.ndarray) -> None:
-        meeting, unit = units(through), units(look.through)  # rows of the batch never meet, so each has its own units
-        for k, rows in enumerate(map(np.flatnonzero, look.direct)):
-            for group in set(meeting[rows].tolist()):
-                reached = set(unit[rows[meeting[rows] == group]].tolist())
-                if len(reached) > 1:
-                    which = described(step, int(np.flatnonzero(look.label == k)[0]))
-                    raise ValueError(
-                        f"{self.name}: {which} reaches {len(reached)} units of the state within one step, and its "
-                        "traces would stay in one; use snap:1, or a cell whose units meet in products of the state "
-                        "with weights only"
-                    )
-        for group in set(meeting.tolist()) if (look.through != through).any() else ():
+    def admit(self, step: Linearised, seen: Linearised, whole: Patterns, used: Patterns) -> None:
+        for full, kept in zip(whole.parameters, used.parameters, strict=True):
+            if lost := set(full.tolist()) - set(kept.tolist()):
+                raise ValueError(
+                    f"{self.name}: {described(step, min(lost))} acts on the state through recurrent weights within the "
+                    "step, as a reset gate does before the product; traces that take no recurrent weight would miss "
+                    "that; use snap:1"
+                )
+        full, kept = (matrix(found.before, step.before.n) for found in (whole, used))
+        meeting, unit = units(full), units(kept)  # rows of the batch never meet, so each has its own units
+        for group in set(meeting.tolist()) if (kept != full).any() else ():
             size = np.count_nonzero(meeting == group)
             if size > len(step.state.sizes) and len(set(unit[meeting == group].tolist())) == 1:
                 raise ValueError(
@@ -119,8 +117,8 @@ class RFLO(EProp):
     feedback: str = "random"
     seed: int = 0
 
-    def admit(self, step: Linearised, seen: Linearised, look: Look, through: np.ndarray) -> None:
-        super().admit(step, seen, look, through)
+    def admit(self, step: Linearised, seen: Linearised, whole: Patterns, used: Patterns) -> None:
+        super().admit(step, seen, whole, used)
         direct = dependents(seen, seen._wrt[seen._split :]) & ancestors(seen._roots)
         for node in nodes(seen):
             if node in direct and not _scales(node):
@@ -128,7 +126,7 @@ class RFLO(EProp):
                     f"{self.name}: `{node.op.name}`{node.place()} acts on the carried state; rate units are "
                     "h' = (1 − α) h + α φ(a) with a constant α; use eprop or snap:1"
                 )
-        for i, columns in enumerate(map(np.flatnonzero, look.through)):
+        for i, columns in enumerate(used.before):
             if not set(columns.tolist()) <= {i}:
                 raise ValueError(
                     f"{self.name}: number {i} of the new state takes from numbers {columns.tolist()} of the old one; "

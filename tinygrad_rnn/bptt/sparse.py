@@ -15,9 +15,9 @@ from .online import Online
 from .problem import Problem
 from .rtrl import too_large
 from .strategy import register
-from .structure import patterns, signature
+from .structure import Patterns, patterns, signature
 
-__all__ = ["Look", "SnAp", "Sparse"]
+__all__ = ["SnAp", "Sparse", "matrix"]
 
 
 class Layout(NamedTuple):
@@ -97,10 +97,10 @@ class Sparse(Online):
         """The step whose J and loss are used."""
         return step
 
-    def admit(self, step: Linearised, seen: Linearised, look: Look, through: np.ndarray) -> None:
-        """Raise ValueError for a step that cannot be done: called once for all that look alike.
+    def admit(self, step: Linearised, seen: Linearised, whole: Patterns, used: Patterns) -> None:
+        """Raise ValueError for a step that cannot be done, from the patterns of the step as it is, and as it is seen.
 
-        ``through``: where J can be other than 0 in the step as it is.
+        Called once for all steps that look alike.
         """
 
     def check(self, problem: Problem) -> None:
@@ -119,14 +119,13 @@ class Sparse(Online):
 
     def look(self, step: Linearised, seen: Linearised) -> Look:
         """What this step has in common with all that look like it."""
-        found = patterns(step)
-        through = matrix(found.before, step.before.n)
-        direct, label = classes(found.parameters, step.parameters.n)
-        used = through if seen is step else matrix(patterns(seen).before, step.before.n)
+        whole = patterns(step)
+        used = whole if seen is step else patterns(seen)
+        self.admit(step, seen, whole, used)
+        through = matrix(used.before, step.before.n)
+        direct, label = classes(whole.parameters, step.parameters.n)
         stays = step.state.shapes == step.before.shapes
-        look = Look(signature(step), stays, used, direct, label, coloured(direct.T), coloured(used))
-        self.admit(step, seen, look, through)
-        return look
+        return Look(signature(step), stays, through, direct, label, coloured(direct.T), coloured(through))
 
     def start(self, step: Linearised, rng: Generator) -> Blocks:
         like = step.parameters.like

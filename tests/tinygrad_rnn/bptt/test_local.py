@@ -115,8 +115,8 @@ def test_without_a_past_eprop_is_the_gradient_and_with_one_it_is_not(cell):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("GRU", r"cell/input/weight \(2, 12\) reaches 4 units of the state within one step.*use snap:1"),
-        ("MGU", r"cell/input/weight \(2, 8\) reaches 4 units"),
+        ("GRU", r"cell/input/weight \(2, 12\) acts on the state through recurrent weights within the step.*use snap:1"),
+        ("MGU", r"cell/input/weight \(2, 8\) acts on the state through recurrent weights"),
         ("LayerNormLSTM", "all 8 numbers of the state still meet"),
         ("FastWeights", "all 20 numbers of the state still meet"),
     ],
@@ -163,6 +163,35 @@ def test_random_feedback_passes_every_layer_of_a_readout_and_the_readout_learns_
         assert difference(found["A"], exact["A"]) > 1e-2 and difference(found["U"], exact["U"]) > 1e-2
     np.testing.assert_array_equal(seeds[0]["U"].numpy(), seeds[1]["U"].numpy())
     assert difference(seeds[0]["U"], seeds[2]["U"]) > 1e-2
+
+
+def test_a_table_before_the_cell_has_traces_in_all_units_that_it_leads_to():
+    """ε ← (1 − α) ε + α diag(φ') (E W)-rows: checked as real-time recurrent learning with J = 1 − α."""
+    rng = np.random.default_rng(0)
+    shapes = {"E": (5, 2), "W": (2, 3), "U": (3, 3)}
+    p = {name: tg.tensor(rng.standard_normal(shape), requires_grad=True) for name, shape in shapes.items()}
+
+    def step(p, h, x, cut=lambda h: h):
+        h = 0.7 * h + 0.3 * tg.tanh(tg.embedding(p["E"], x) @ p["W"] + cut(h) @ p["U"])
+        return h, (h * h).sum()
+
+    xs = tg.tensor([[0], [3], [3], [1]])
+    run = Problem(p, step, tg.zeros((1, 3), dtype="float64"), xs)
+    cut = Problem(p, lambda p, h, x: step(p, h, x, tg.detach), run.carry, xs)
+    assert difference(gradient(run, "eprop").gradients, gradient(cut).gradients) < 1e-13
+
+
+def test_layers_on_top_of_each_other_are_refused():
+    p = {"U": tg.tensor(np.ones((2, 2)), requires_grad=True), "V": tg.tensor(np.ones((2, 2)), requires_grad=True)}
+
+    def step(p, z, x):
+        low = tg.tanh(z[0] @ p["U"] + x)
+        high = 0.5 * z[1] + low @ p["V"]
+        return (low, high), high.sum()
+
+    zeros = tg.zeros((1, 2), dtype="float64")
+    with pytest.raises(ValueError, match=r"eprop: parameter 0 .* acts on the state through recurrent weights"):
+        gradient(Problem(p, step, (zeros, zeros), tg.ones((3, 1, 2), dtype="float64")), "eprop")
 
 
 def test_feedback_of_another_kind_is_refused():
