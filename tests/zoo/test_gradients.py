@@ -42,20 +42,22 @@ def test_every_strategy_is_in_the_table_with_options_that_fit_any_number_of_step
 
 @pytest.mark.parametrize("cell", ["ElmanRNN", "LSTM"])
 def test_estimators_are_exact_and_unbiased_where_they_say_so(cell):
-    """Truncation that says it is biased is so; others may find all there is to find in so short a run."""
-    ways = [bptt.strategy(text) for text in usual(5)]
-    for way, found in zip(ways, bptt.compare(problem(cell, hidden=2, steps=5), ways, seeds=50)):
-        assert (found.measured is None) == (found.refused is not None)
-        if found.measured is None:
-            assert not way.exact
-            continue
+    """Several are asked, so 0.95 would be too little: one in twenty that are unbiased shows a bias."""
+    ways = [way for text in usual(5) if (way := bptt.strategy(text)).exact or way.unbiased]
+    whole = problem(cell, hidden=3, steps=5)
+    for way, found in zip(ways, bptt.compare(whole, ways, seeds=50, confidence=0.999), strict=True):
+        assert found.measured is not None, found.refused
         bias = found.measured.bias
         if way.exact:
             assert bias.high < 1e-12, way
-        elif way.unbiased:
+        else:
             assert bias.low == 0 and found.measured.runs == 50, way
-        elif way.name in ("chunks", "window"):
-            assert bias.low > 1e-6, way
+
+
+def test_truncation_is_biased_as_it_says():
+    ways = [bptt.strategy(text) for text in usual(5) if text.startswith(("chunks", "window", "snap:1"))]
+    for way, found in zip(ways, bptt.compare(problem("ElmanRNN", hidden=3, steps=5), ways), strict=True):
+        assert not way.exact and not way.unbiased and found.measured.bias.low > 1e-6, way
 
 
 def test_the_table_has_a_row_for_each_estimator_and_a_line_for_each_column(cli, here):
@@ -107,6 +109,12 @@ def test_the_weights_of_a_run_are_measured(cli, here):
     assert trained != bias("--task", "adding", "--cell", "GRU", "--hidden", "3")[1]
 
 
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_any_task_can_be_asked(cli, task):
+    status, out, _ = cli("--task", task, "--strategies", "chunks:3", "--seeds", "2")
+    assert status == 0 and re.search(rf"^\w+ on {task}: [1-9]\d* steps, ", out) and "chunks:3" in out
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     {
@@ -119,6 +127,7 @@ def test_the_weights_of_a_run_are_measured(cli, here):
         "--cell LTSM": "unknown cell 'LTSM': did you mean LSTM",
         "--task coppy": "unknown task 'coppy': did you mean copy",
         "--task helo --length 3": "helo takes no --length",
+        "--task influence-balancing --cell GRU": "influence-balancing takes no --cell",
         "--run r --cell GRU": "--run takes the model of r as it was trained: leave --cell out",
         "--run r": "r holds no run",
     }.items(),

@@ -32,6 +32,8 @@ SIZES = {  # option → default, and what it is; a task takes those that it know
     "batch": (1, "sequences side by side"),
 }
 
+MADE = ("cell", "hidden")  # what a run's model is made of
+
 HEADER = ("estimator", "says it is", "seeds", "ms", "÷ full", "memory", "bias", "variance", "cosine")
 EXPLAINED = {
     "says it is": "exact, unbiased (exact on average over random numbers) or biased; or why it cannot do this problem",
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         problem = replace(problem, carry=_double(problem.carry), xs=_double(problem.xs))
         ways = [bptt.strategy(text) for text in given.strategies or usual(len(problem))]
         size = sum(p.size for p in task.model.parameters())
-        cell = task.options["cell"]
+        cell = task.options.get("cell") or type(task.model).__name__
         console.say(f"{cell} on {task.name}: {len(problem)} steps, {size:,} parameters ({weights}), float64")
         try:
             found = _followed(problem, ways, given.seeds)
@@ -100,7 +102,7 @@ def _quarter(T: int) -> int:
 
 def _parsed(arguments: Sequence[str]) -> Any:
     parser = Parser("gradients", examples=EXAMPLES)
-    parser.add_argument("--cell", metavar="NAME", help="a cell of `python -m zoo list` (LSTM)")
+    parser.add_argument("--cell", type=_cell, metavar="NAME", help="a cell of `python -m zoo list` (LSTM)")
     parser.add_argument("--task", metavar="NAME", help="a task of `python -m zoo list` (copy)")
     for name, (default, meaning) in SIZES.items():
         parser.add_argument(f"--{name}", type=COUNT, metavar="N", help=f"{meaning} ({default})")
@@ -109,11 +111,15 @@ def _parsed(arguments: Sequence[str]) -> Any:
     parser.add_argument("--strategies", type=_listed, metavar="LIST", help="as in full,chunks:5,window:1,5 (all)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers into a file too")
     given = parser.parse_args(arguments)
-    if given.run and (fixed := [name for name in ("cell", "task", "hidden") if getattr(given, name) is not None]):
+    if given.run and (fixed := [name for name in ("task", *MADE) if getattr(given, name) is not None]):
         raise UserError(f"--run takes the model of {given.run} as it was trained: leave --{fixed[0]} out")
     if given.json and not Path(given.json).absolute().parent.is_dir():
         raise UserError(f"--json {given.json}: there is no such folder")
     return given
+
+
+def _cell(name: str) -> str:
+    return registry.entry(name).name
 
 
 def _listed(text: str) -> list[str]:
@@ -138,13 +144,12 @@ def _task(given: Any) -> tuple[Task, str]:
     """The task with its model in double precision, and in words what the weights are."""
     run = Run.open(given.run) if given.run else None
     kind = tasks.find(run.config["task"] if run else given.task or "copy")
-    usual = {name: default for name, (default, _) in SIZES.items() if name in kind.defaults}
-    chosen = {name: value for name in SIZES if (value := getattr(given, name)) is not None}
-    made: dict[str, Any] = {"cell": registry.entry(given.cell or "LSTM").name}
+    start: dict[str, Any] = {"cell": "LSTM", **{name: default for name, (default, _) in SIZES.items()}}
+    usual = {name: value for name, value in start.items() if name in kind.defaults}
     if run:
-        made = run.config["options"]
-        del usual["hidden"]
-    task = kind(kind.resolve({**made, **usual, **chosen}), seed=run.config["seed"] if run else 0, device="cpu")
+        usual = {**run.config["options"], **{name: usual[name] for name in usual if name not in MADE}}
+    chosen = {name: value for name in start if (value := getattr(given, name)) is not None}
+    task = kind(kind.resolve({**usual, **chosen}), seed=run.config["seed"] if run else 0, device="cpu")
     if run:
         task.model.load_state_dict(run.weights())
     task.model.astype("float64")

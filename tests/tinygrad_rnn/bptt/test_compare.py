@@ -89,6 +89,12 @@ def test_noise_shows_as_variance_and_a_shift_as_bias(lstm):
     assert noisy.cosine.low < 1 / np.sqrt(5) < noisy.cosine.high  # of a unit vector and one with noise of length 2
 
 
+def test_more_confidence_takes_wider_intervals(lstm):
+    wide, narrow = (measured(lstm, Made(shift=9.0, noise=1.0), seeds=20, confidence=c) for c in (0.99, 0.5))
+    for a, b in ((wide.bias, narrow.bias), (wide.cosine, narrow.cosine)):
+        assert a.low < b.low < a.value == b.value < b.high < a.high
+
+
 @pytest.mark.parametrize("bias", [0.0, 1.0])
 @pytest.mark.parametrize("heavy", [False, True])
 def test_intervals_hold_the_true_bias_as_often_as_they_say(bias, heavy):
@@ -98,7 +104,7 @@ def test_intervals_hold_the_true_bias_as_often_as_they_say(bias, heavy):
     held = 0
     for _ in range(trials):
         noise = rng.standard_normal((40, P)) * (rng.exponential(size=(40, 1)) if heavy else 1)
-        found = _statistics(list(exact * (1 + bias) + scale * noise), exact)[0]
+        found = _statistics(list(exact * (1 + bias) + scale * noise), exact, 0.95)[0]
         held += found.low <= bias <= found.high
     assert held / trials >= 0.9
 
@@ -149,6 +155,8 @@ def test_what_cannot_be_compared_is_refused(lstm):
         compare(lstm, ["chunk:3"])
     with pytest.raises(ValueError, match="1 seeds show no variance"):
         compare(lstm, ["full"], seeds=1)
+    with pytest.raises(ValueError, match="between 0 and 1, not 95"):
+        compare(lstm, ["full"], confidence=95)
     w = tg.tensor(1.0, requires_grad=True)
     still = Problem(w, lambda w, z, x: (z, (w * 0).sum()), tg.zeros(2), [None])
     with pytest.raises(ValueError, match="the exact gradient is 0"):
