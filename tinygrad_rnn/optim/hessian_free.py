@@ -44,7 +44,8 @@ class HessianFree(Optimizer):
     before; of their iterates that is taken from which going back no longer lowers the loss. The line search begins at
     α = ``lr``. The damping λ, first ``damping``, follows the reduction ratio (see ``adapted``). The preconditioner is
     ``(d + λ)^0.75`` with d G's diagonal estimated by ``probes`` pullbacks under random signs, drawn from ``seed`` and
-    the number of the step; 0 is none.
+    the number of the step. With 0 there is none, which on the adding problem took fewer products; one pays where
+    parameters are of very different scales.
 
     With ``structural`` μ > 0 a change of the hidden states costs too, λ μ times its square (Martens & Sutskever 2011,
     Learning recurrent neural networks with Hessian-free optimization); see ``GaussNewton`` and ``step``.
@@ -68,7 +69,7 @@ class HessianFree(Optimizer):
         structural: float = 0.0,
         cg_steps: int = 100,
         decay: float = 0.95,
-        probes: int = 4,
+        probes: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(parameters, keeps=("direction",), lr=lr)

@@ -56,6 +56,7 @@ _ALL: tuple[Experiment, ...] = (
     Experiment("influence-balancing", "wrong way by truncation, right without bias", "Tallec & Ollivier 2017"),
     Experiment("temporal-order", "exploding gradients clipped, and vanishing ones regularised", "Pascanu et al. 2013"),
     Experiment("lag-norms", "error signals on their way back, in plain and gated nets", "Hochreiter 1991 and others"),
+    Experiment("adding", "long memories by Hessian-free optimisation", "Martens & Sutskever 2011"),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {e.name: e for e in _ALL}

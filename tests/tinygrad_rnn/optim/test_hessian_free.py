@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
-from tinygrad_rnn.optim import HessianFree
+from tinygrad_rnn.optim import GaussNewton, HessianFree
 from tinygrad_rnn.optim.hessian_free import Iterate, _backtracked, _searched, adapted
 
 
@@ -62,11 +62,38 @@ def test_the_step_on_a_quadratic_is_the_damped_newton_step():
     np.testing.assert_allclose(w.numpy(), np.linalg.solve(2 * A.T @ A + 7 * np.eye(6), 2 * A.T @ b), rtol=1e-7)
 
 
+def test_the_preconditioner_makes_parameters_of_different_scales_alike():
+    rng, counts = np.random.default_rng(0), []
+    A, b = rng.standard_normal((200, 40)) * np.geomspace(1, 1e3, 40), rng.standard_normal(200)
+    for probes in (0, 8):
+        w = tg.tensor(np.zeros(40), requires_grad=True)
+        optimizer = HessianFree([w], damping=1e-3, probes=probes, cg_steps=400)
+        progress = optimizer.step(lambda batch, w=w: batch[0] @ w, _squares, (tg.tensor(A), tg.tensor(b)))
+        counts.append((progress.products, progress.loss))
+    best = np.linalg.lstsq(A, b, rcond=None)[1][0]
+    assert counts[1][0] < 0.5 * counts[0][0]
+    assert counts[1][1] - best < 0.01 * (b @ b - best)
+
+
 def test_the_same_quadratic_is_solved_on_every_device(device):
     w, batch, solution = _least_squares("float32", device)
     HessianFree([w], damping=0.0).step(lambda b: b[0] @ w, _squares, batch)
     assert w.device == device
     np.testing.assert_allclose(w.numpy(), solution, rtol=0, atol=1e-4 * abs(solution).max())
+
+
+def test_a_recurrent_net_takes_the_same_steps_on_every_device(device):
+    def steps(place):
+        model, xs = Net().to(place), tg.random.Generator(0).normal((5, 4, 2), dtype="float64", device=place)
+        optimizer = HessianFree(model, damping=0.1, structural=0.1, probes=2, cg_steps=8)
+        for _ in range(2):
+            optimizer.step(lambda b: model(b[0]), lambda y, b: tg.mse(y, b[1]), (xs, xs.sum(0)[:, :1]))
+        assert all(p.device == place for p in model.parameters())
+        return model.state_dict()
+
+    there, here = steps(device), steps("cpu")
+    for path, value in here.items():
+        np.testing.assert_allclose(there[path], value, rtol=0, atol=1e-10)
 
 
 def test_a_recurrent_net_is_trained_and_every_step_says_what_it_did():
@@ -90,16 +117,26 @@ def test_the_loss_that_a_step_reports_is_the_loss_at_the_new_parameters():
     assert progress.rate == 0.7
 
 
-def test_structural_damping_holds_the_hidden_states_back():
-    def change(structural):
-        model = Net()
-        xs = tg.random.Generator(0).fork(0).normal((8, 20, 2), dtype="float64")
-        before = model(xs)[1].numpy()
-        _run(HessianFree(model, damping=0.1, structural=structural), model, 1)
-        return np.linalg.norm(model(xs)[1].numpy() - before)
+def test_with_structural_damping_the_step_solves_the_system_that_has_its_term():
+    """``(G + λ μ G_S + λ I) δ = −∇f``, against matrices made of products with units."""
+    model, damping, mu = Net(), 0.1, 3.0
+    xs = tg.random.Generator(0).normal((8, 20, 2), dtype="float64")
+    batch, parameters = (xs, xs.sum(0)[:, :1]), model.parameters_by_path()
+    at = GaussNewton(parameters, lambda b: model(b[0]), lambda y, b: tg.mse(y, b[1]), batch, structural=damping * mu)
+    n = len(at.gradient())
+    whole = np.stack([at.product(v) for v in np.eye(n)]) + damping * np.eye(n)
+    wanted = np.linalg.solve(whole, -at.gradient())
+    before = np.concatenate([p.numpy().ravel() for p in parameters.values()])
+    optimizer = HessianFree(model, damping=damping, structural=mu)
+    progress = optimizer.step(lambda b: model(b[0]), lambda y, b: tg.mse(y, b[1]), batch)
+    step = (np.concatenate([p.numpy().ravel() for p in parameters.values()]) - before) / progress.rate
 
-    changes = [change(mu) for mu in (0.0, 1.0, 100.0)]
-    assert changes[0] > 1.5 * changes[1] > 3 * changes[2]
+    def model_value(d):
+        return 0.5 * d @ whole @ d + at.gradient() @ d
+
+    assert progress.rate > 0
+    assert model_value(wanted) <= model_value(step)
+    assert model_value(step) == pytest.approx(model_value(wanted), rel=0.01)  # where conjugate gradients end
 
 
 def test_the_curvature_may_be_that_of_another_batch():
