@@ -28,7 +28,8 @@ def test_the_first_unit_settles_where_the_linear_equations_say(theta):
 
 def test_the_best_parameter_has_no_loss_and_none_has_the_baselines(task):
     set_theta(task.model, -1 / 6)
-    assert task.evaluate() == pytest.approx(0, abs=1e-12) and task.verdict().startswith("θ = -0.1667; the best is -0.1667")
+    assert task.evaluate() == pytest.approx(0, abs=1e-12)
+    assert task.verdict().startswith("θ = -0.1667; the best is -0.1667")
     set_theta(task.model, 0.0)
     assert task.evaluate() == task.baselines()[0].value
 

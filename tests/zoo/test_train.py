@@ -96,14 +96,15 @@ class Died(BaseException):
     """What a process does not survive."""
 
 
-WAYS = ("rtrl", "uoro", "chunks:3", "window:2,4", "artbp:3", "sqrt", "forward")
+WAYS = ("rtrl", "uoro", "snap:1", "kf-rtrl", "forward", "window:2,4", "artbp:3")
 TINY = ["--hidden", "3", "--embedding", "2", "--batch", "2", "--chunk", "5"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_a_strategy_carries_along_is_resumed_with_the_rest(text_file, tmp_path, monkeypatch, way):
+    monkeypatch.setattr("zoo.train.finish", lambda task, run: None)  # no report
     sizes = [*TINY, "--bptt", way]  # saved after every second step
-    assert main(command(tmp_path / "whole", text_file, 40, sizes)) == 0
+    assert main(command(tmp_path / "whole", text_file, 24, sizes)) == 0
     append = Run.append
 
     def append_and_die(run, record):
@@ -113,7 +114,7 @@ def test_what_a_strategy_carries_along_is_resumed_with_the_rest(text_file, tmp_p
 
     monkeypatch.setattr(Run, "append", append_and_die)
     with pytest.raises(Died):
-        main(command(tmp_path / "run", text_file, 40, sizes))
+        main(command(tmp_path / "run", text_file, 24, sizes))
     monkeypatch.setattr(Run, "append", append)
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     assert_equal(result(tmp_path / "run"), result(tmp_path / "whole"))
@@ -127,14 +128,16 @@ def test_sensitivities_go_on_from_step_to_step_of_a_stream_and_are_saved(text_fi
 
 
 def test_only_a_memory_that_holds_graphs_ends_with_its_step():
-    kind = tasks.find("char-lm")
-    task = kind(kind.resolve({"hidden": 3, "embedding": 2, "batch": 2, "chunk": 5}), seed=0, device="cpu")
-    lost = set()
-    for name, way in tg.bptt.strategies().items():
-        options = [0.5 if name == "adaptive" else 3 for field in fields(way) if field.default is MISSING]
-        *_, last = way(*options).updates(task.problem(0, task.begin()), rng=tg.random.Generator(0))
+    kind = tasks.find("adding")
+    task = kind(kind.resolve({"hidden": 3, "length": 5, "batch": 2, "cell": "ElmanRNN"}), seed=0, device="cpu")
+    problem, lost = task.problem(0, task.begin()), set()
+    for name, kind in tg.bptt.strategies().items():
+        options = [0.5 if name == "adaptive" else 3 for field in fields(kind) if field.default is MISSING]
+        way = kind(*options)
+        way.check(problem)
+        *_, last = way.updates(problem, rng=tg.random.Generator(0))
         lost |= set() if plain(last.memory) else {name}
-    assert lost == {"window", "adaptive"}
+    assert "window" in lost <= {"window", "adaptive"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

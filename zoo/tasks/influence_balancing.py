@@ -61,9 +61,9 @@ class InfluenceBalancing(Task):
     metric = Metric("loss once settled", held_out=False, digits=4)
     unit = "steps"
     defaults: ClassVar = {
-        "steps": 60, "chunk": 100, "bptt": "rtrl", "learning-rate": 0.005, "warmup": 0, "clip": 1000.0,
+        "steps": 40, "chunk": 100, "bptt": "rtrl", "learning-rate": 0.01, "warmup": 0, "clip": 1000.0,
     }  # fmt: skip
-    presets: ClassVar = {"quick": {"steps": 30, "learning-rate": 0.01}, "full": {"steps": 200}}
+    presets: ClassVar = {"quick": {"steps": 20, "learning-rate": 0.015}, "full": {"steps": 200}}
 
     model: Balance
 
