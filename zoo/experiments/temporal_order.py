@@ -4,7 +4,8 @@ A plain net of 50 tanh units reads T symbols and says which of two came first an
 with the same weights and see the same sequences. Weights, batch, learning rate and clipping are those of the authors'
 published code ("smart tanh"; there the sequences go up to T = 200 and training to 5 million updates). Its penalty is
 2 (r² − 1)² for the ratio r of norms, averaged over time; that of the paper, (r − 1)², is as steep around r = 1 with
-a weight of 8.
+a weight of 8. Longer sequences take more updates than there is time for by default: with clipping and the penalty the
+first net of seed 0 solved T = 50 after 10 000 (``--full``).
 """
 
 from __future__ import annotations
