@@ -231,9 +231,11 @@ def classes(reached: Sequence[np.ndarray], parameters: int) -> tuple[np.ndarray,
     for i, columns in enumerate(reached):
         marks[columns] += mark[i]
     _, first, label = np.unique(marks, return_index=True, return_inverse=True)
-    rows = np.zeros((len(first), len(reached)), bool)
+    rows, here = np.zeros((len(first), len(reached)), bool), np.zeros(parameters, bool)
     for i, columns in enumerate(reached):
-        rows[:, i] = np.isin(first, columns)
+        here[:] = False
+        here[columns] = True
+        rows[:, i] = here[first]
     return rows, label.reshape(-1)
 
 

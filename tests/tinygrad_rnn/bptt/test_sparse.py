@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 import zoo
@@ -92,6 +94,28 @@ def test_of_a_net_of_few_connections_more_steps_keep_more_and_err_less():
         stored.append(kept(found))
     assert sorted(stored) == stored and stored[0] == mask.sum() + n and stored[-1] < n * (mask.sum() + n)
     assert errors[0] > errors[1] > errors[2] > errors[3] and errors[3] < 1e-13
+
+
+@settings(max_examples=20)
+@given(
+    n=st.integers(1, 6), batch=st.integers(1, 3), steps=st.integers(1, 5), reach=st.integers(1, 4),
+    density=st.floats(0, 1), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_it_is_masked_real_time_recurrent_learning_for_any_connections(n, batch, steps, reach, density, seed):
+    rng = np.random.default_rng(seed)
+    mask, gate = (rng.random((2, n, n)) < density).astype(float)
+    parameters = leaves(rng, U=(n, n), V=(n, n), b=(n,), w=(n, 2))
+
+    def step(p, h, x):
+        g = tg.sigmoid(h @ (p["V"] * gate) + 1)
+        h = g * h + (1 - g) * tg.tanh(h @ (p["U"] * mask) + x + p["b"])
+        return h, tg.logsumexp(h @ p["w"])
+
+    xs = tg.tensor(rng.standard_normal((steps, batch, n)))
+    p = Problem(parameters, step, tg.tensor(rng.standard_normal((batch, n))), xs)
+    expected = masked(p, reach)
+    found = flat(gradient(p, f"snap:{reach}").gradients)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("way", ["snap:1", "snap:2"])
