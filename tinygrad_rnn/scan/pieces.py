@@ -66,7 +66,7 @@ def _joined(*xs, edges, room):
 class Cut:
     """x between each two edges along axis 0; the gradients of the pieces are put where that of x is made.
 
-    A piece is to be asked for just before it is used: the way back then comes to it just after that use.
+    A piece is handed out once, and asked for just before it is used: the way back then comes to it just after that use.
 
     >>> import tinygrad_rnn as tg
     >>> series = Cut(tg.tensor([1.0, 2.0, 3.0]), (0, 2, 3))
@@ -76,11 +76,14 @@ class Cut:
 
     def __init__(self, x: Tensor, edges: Sequence[int]) -> None:
         self.edges, self.room = tuple(edges), Room(edges[-1])
-        self.pieces = _segments(x, edges=self.edges, room=self.room)
+        self.pieces: list[Any] = list(_segments(x, edges=self.edges, room=self.room))
 
     def piece(self, i: int) -> Any:
-        """Piece i."""
-        return _segment(self.pieces[i], start=self.edges[i], room=self.room)
+        """Piece i. Raises ValueError for one that was handed out: the gradients of two would share a place."""
+        piece, self.pieces[i] = self.pieces[i], None
+        if piece is None:
+            raise ValueError(f"piece {i} was handed out before")
+        return _segment(piece, start=self.edges[i], room=self.room)
 
 
 class Joined:
