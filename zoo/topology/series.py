@@ -12,7 +12,10 @@ import tinygrad_rnn as tg
 from zoo.topology.bidirectional import Bidirectional
 from zoo.topology.unroll import RNN
 
-__all__ = ["Score", "begin", "kept", "made", "options", "scored", "series_of", "stepped", "streaming", "valid_steps"]
+__all__ = [
+    "Score", "begin", "initial", "kept", "made", "options", "scored", "series_of", "stepped", "streaming",
+    "valid_steps", "zeroed",
+]  # fmt: skip
 
 REDUCTIONS = ("mean", "sum")
 

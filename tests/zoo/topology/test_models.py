@@ -315,6 +315,22 @@ def test_a_compiled_run_is_the_plain_one() -> None:
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-13)
 
 
+def test_every_problem_runs_on_every_device(device: str) -> None:
+    xs, ids, labels, vector = (tg.tensor(x, device=device) for x in (XS, IDS, np.array(LABELS), VECTOR))
+    problems = [filled(Synced(cell("GRU", I), V)).to(device).problem(xs, ids, lengths=LENGTHS)]
+    for pooling in POOLINGS:
+        reader = filled(SequenceToLabel(cell("GRU", I), V, pooling=pooling)).to(device)
+        problems.append(reader.problem(xs, labels, lengths=LENGTHS))
+    for enters in ENTERS:
+        problems.append(dreamer(enters).to(device).problem(vector, ids, lengths=LENGTHS))
+    for context, feed in zip(CONTEXTS, ("teacher", *FREE), strict=True):
+        writer = translator(context).to(device)
+        problems.append(writer.problem(xs, ids, lengths=LENGTHS, target_lengths=LENGTHS, feed=feed))
+    for problem in problems:
+        by_segment, by_steps = losses(problem)
+        assert abs(by_segment - by_steps) <= 1e-13
+
+
 # Names
 
 
