@@ -79,6 +79,17 @@ def test_carries_may_change_their_structure_hold_integers_and_losses_may_be_abse
 
 
 @EVERY_WAY
+def test_masks_are_carried(way: str) -> None:
+    def step(w: Any, z: Any, x: Any) -> Any:
+        h, seen = z
+        h = tg.where(seen, w * h, h) + x
+        return (h, h > 0), (h * h).sum()
+
+    start = (tg.tensor(np.ones(3)), tg.tensor(np.array([True, False, True])))
+    alike(Problem(tracked(3), step, start, tracked(7, 3, seed=1).detach()), way)
+
+
+@EVERY_WAY
 def test_steps_none_of_which_has_a_loss_have_gradients_of_zero(way: str) -> None:
     problem = Problem([tracked(3)], lambda p, h, x: (h * p[0] + x, None), tg.tensor(np.ones(3)), tracked(5, 3).detach())
     assert (gradient(problem, way).gradients[0].numpy() == 0).all()
