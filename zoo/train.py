@@ -36,7 +36,8 @@ def train(task: Task, run: Run) -> None:
     """Train a task's model to its last step, from the run's checkpoint where there is one, and write the report.
 
     Each step: one problem of the task. Each update that the strategy finds along it: the gradient clipped by its global
-    norm, a step of the task's optimiser, its learning rate on a cosine after a linear warm-up. The ways that a run is
+    norm, a step of the task's optimiser, its learning rate on a cosine after a linear warm-up. What the strategy carries
+    along goes on with the carry, but for graphs, as of a window, which end with their step. The ways that a run is
     computed in are those of its folder. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved;
     `UserError` when the strategy cannot do the task, when the loss is no longer a finite number, or when a way that the
     run began with is not to be had here.
@@ -97,11 +98,11 @@ def _steps(task: Task, run: Run, patience: Patience) -> None:
             optimizer.lr, loss, norm = schedule(step), 0.0, 0.0
             try:
                 for update in updates(rng=luck):
+                    loss = _finite(loss + update.loss)
                     part = tg.optim.clip_by_global_norm(update.gradients, options["clip"])
                     if part:  # zero where no loss has come yet: no gradient, though Adam would go on with the last ones
                         optimizer.step(update.gradients)
-                    loss, norm = _finite(loss + update.loss), max(norm, part)
-                    carry, memory = update.carry, update.memory
+                    norm, carry, memory = max(norm, part), update.carry, update.memory
                 memory = memory if plain(memory) else None  # one that holds graphs ends with its step
             except FloatingPointError as error:
                 raise UserError(

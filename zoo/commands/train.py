@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     summaries = "\n".join(f"  {name:<{width}}  {tasks.find(name).summary}" for name in tasks.TASKS)
     ways = sorted(tg.bptt.strategies().values(), key=lambda way: (not way.exact, not way.unbiased))
     kinds = ["exact" if way.exact else "unbiased" if way.unbiased else "biased" for way in ways]
-    shown = [f"  {usage(way):<26}  {kind:<8}  {way.paper}" for way, kind in zip(ways, kinds, strict=True)]
+    wide = max(len(usage(way)) for way in ways)
+    shown = [f"  {usage(way):<{wide}}  {kind:<8}  {way.paper}" for way, kind in zip(ways, kinds, strict=True)]
     parser = Parser("train", arguments="TASK", examples=EXAMPLES.format(tasks=summaries, strategies="\n".join(shown)))
     parser.add_argument("task", nargs="?", metavar="TASK", help=" or ".join(tasks.TASKS))
     size = parser.add_mutually_exclusive_group()

@@ -114,7 +114,8 @@ class CharLM(Task):
             "model": f"{o['cell']}, {layers} of {o['hidden']}: {size:,} parameters",
             "data": f"{self.data['source']}: {len(self.train):,} characters to learn from, {len(self.held_out):,} held "
             f"out, {len(self.vocabulary)} distinct",
-            "training": f"{o['steps']} steps of {o['batch']} × {o['chunk']} characters, {passes:.1f} times through",
+            "training": f"{o['steps']} steps of {o['batch']} × {o['chunk']} characters, {passes:.1f} times through, "
+            f"--bptt {o['bptt']}",
         }
 
     def begin(self) -> Any:

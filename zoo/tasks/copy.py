@@ -33,8 +33,8 @@ def draw(rng: tg.random.Generator, T: int, B: int, *, device: str = "cpu") -> tu
     >>> inputs, targets = draw(tg.random.Generator(0), 3, 1)
     >>> for ids in (inputs, targets):
     ...     print("".join(ALPHABET[i] for i in ids[:, 0].tolist()))
-    fhdddagcdh··:··········
-    ·············fhdddagcdh
+    bahcddeabh··:··········
+    ·············bahcddeabh
     """
     if T < 1:
         raise ValueError(f"the gap has at least 1 step, not {T}")
