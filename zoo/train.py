@@ -36,9 +36,9 @@ def train(task: Task, run: Run) -> None:
     """Train a task's model to its last step, from the run's checkpoint where there is one, and write the report.
 
     Each step: one problem of the task. Each update that the strategy finds along it: the gradient clipped by its global
-    norm, a step of the task's optimiser, its learning rate on a cosine after a linear warm-up. What the strategy carries
-    along goes on with the carry, but for graphs, as of a window, which end with their step. The ways that a run is
-    computed in are those of its folder. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved;
+    norm, a step of the task's optimiser, its learning rate on a cosine after a linear warm-up. What a strategy carries
+    along goes on with the carry, but for graphs, as a window holds them, which end with their step. The ways that a run
+    is computed in are those of its folder. Raises KeyboardInterrupt after Ctrl-C or SIGTERM, once everything is saved;
     `UserError` when the strategy cannot do the task, when the loss is no longer a finite number, or when a way that the
     run began with is not to be had here.
     """
