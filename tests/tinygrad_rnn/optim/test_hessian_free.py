@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
-from tinygrad_rnn.optim import GaussNewton, HessianFree
+from tinygrad_rnn.optim import GaussNewton, HessianFree, conjugate_gradient, hessian_free
 from tinygrad_rnn.optim.hessian_free import Iterate, _backtracked, _searched, adapted
 
 
@@ -80,6 +80,29 @@ def test_the_same_quadratic_is_solved_on_every_device(device):
     HessianFree([w], damping=0.0).step(lambda b: b[0] @ w, _squares, batch)
     assert w.device == device
     np.testing.assert_allclose(w.numpy(), solution, rtol=0, atol=1e-4 * abs(solution).max())
+
+
+def test_conjugate_gradients_begin_at_the_decayed_direction_of_the_step_before(monkeypatch):
+    """And are preconditioned by (d + λ)^0.75, d from the signs of that step."""
+    w, batch, _ = _least_squares()
+    asked, paths = [], []
+
+    def solver(product, b, **options):
+        asked.append(options)
+        paths.append(conjugate_gradient(product, b, **options))
+        return paths[-1]
+
+    monkeypatch.setattr(hessian_free, "conjugate_gradient", solver)
+    optimizer = HessianFree([w], lr=0.5, damping=2.0, decay=0.7, probes=3, seed=4, cg_steps=2)
+    for n in range(3):
+        at = GaussNewton(optimizer.parameters, lambda b: b[0] @ w, _squares, batch)
+        wanted = (at.diagonal(tg.random.Generator(4).fork("probes", n), 3) + optimizer.options["damping"]) ** 0.75
+        optimizer.step(lambda b: b[0] @ w, _squares, batch)
+        np.testing.assert_array_equal(asked[-1]["preconditioner"], wanted)
+        assert asked[-1]["steps"] == 2
+    assert asked[0]["start"] is None
+    for n in (1, 2):
+        np.testing.assert_array_equal(asked[n]["start"], 0.7 * paths[n - 1][-1].x)
 
 
 def test_a_recurrent_net_takes_the_same_steps_on_every_device(device):
