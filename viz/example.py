@@ -36,12 +36,35 @@ class Example:
     loss: str = "each"
     truncate: int | None = None
     seed: int = 0
+    dtype: str = "float32"
 
     def build(self) -> Callable[[], tg.Tensor]:
         """A function that runs the model over one random sequence and returns its loss.
 
         Raises ValueError for sizes below 1 and for options that exclude each other.
         """
+        net, x, labels = self._made()
+        return lambda: self._run(net, x, labels)
+
+    def problem(self) -> tg.bptt.Problem:
+        """The same loss, parameters and data as `build` runs, step by step, for the diagnostics of `tg.bptt`.
+
+        Raises ValueError as `build` does, and where the run is no stream of steps or the picture cuts it.
+        """
+        net, x, labels = self._made()
+        if self.bidirectional or self.truncate:
+            raise ValueError("a run in both directions, or cut, is no problem of one exact gradient, step by step")
+
+        def step(net: Net, state: Any, at: tuple[tg.Tensor, tg.Tensor, bool]) -> tuple[Any, Any]:
+            x, label, counts = at
+            h, state = net.rnn.step(x, state)
+            return state, tg.cross_entropy(net.head(h), label) if counts else None
+
+        counted = [self.loss == "each" or t == self.steps - 1 for t in range(self.steps)]
+        state = net.rnn.init_state(self.batch, dtype=x.dtype, device=x.device)
+        return tg.bptt.Problem(net, step, state, [(x[t], labels[t], counted[t]) for t in range(self.steps)])
+
+    def _made(self) -> tuple[Net, tg.Tensor, tg.Tensor]:
         for name in ("steps", "inputs", "hidden", "batch", "layers", "truncate"):
             if (size := getattr(self, name)) is not None and size < 1:
                 raise ValueError(f"{name} is {size}; it must be 1 or more")
@@ -50,10 +73,9 @@ class Example:
         if self.bidirectional and self.truncate:
             raise ValueError("a bidirectional model reads the whole sequence at once; it cannot be truncated")
         rng = tg.random.Generator(self.seed)
-        net = Net(self._model(rng.fork("model")), self.inputs, rng=rng.fork("head"))
+        net = Net(self._model(rng.fork("model")), self.inputs, rng=rng.fork("head")).astype(self.dtype)
         symbols = rng.fork("data").integers((self.steps + 1, self.batch), 0, self.inputs)
-        x, labels = tg.one_hot(symbols[:-1], classes=self.inputs), symbols[1:]
-        return lambda: self._run(net, x, labels)
+        return net, tg.one_hot(symbols[:-1], classes=self.inputs).astype(self.dtype), symbols[1:]
 
     def _model(self, rng: tg.random.Generator) -> Model:
         make: Any = zoo.get(self.cell)
