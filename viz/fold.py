@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import replace
+from typing import Any
 
 from .trace import Trace, TraceEdge, TraceNode
 
@@ -47,7 +48,7 @@ def fold_cells(trace: Trace) -> Trace:
 
     names = {key: f"g{place}" for place, key in enumerate(members)}
     nodes = [_fold_nodes(names[key], nodes, sources) for key, nodes in members.items()]
-    labels = {node.id: node.label for node in trace.nodes}
+    by_id = {node.id: node for node in trace.nodes}
     arguments: dict[Hashable, int] = defaultdict(int)
     edges = []
     for (source, target, cut), parts in crossing.items():
@@ -56,9 +57,11 @@ def fold_cells(trace: Trace) -> Trace:
                 names[groups[source]],
                 names[target],
                 arguments[target],
-                message=None if cut else _norm_of_sum(parts),
+                message=None if cut else norm_of_sum(parts),
                 cut=cut,
-                label=labels[source],
+                label=by_id[source].label,
+                value=None if cut else sum_of(parts),
+                shape=by_id[source].shape,
             )
         )
         arguments[target] += 1
@@ -96,12 +99,18 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
     return replace(last, id=name, op=last.cell or last.op, label=label, role=role, ops=ops)
 
 
-def _norm_of_sum(parts: list[TraceEdge]) -> float | None:
+def norm_of_sum(parts: list[TraceEdge]) -> float | None:
     """‖Σ m_e‖: needs the messages themselves when there are several, and is unknown (None) without them."""
     parts = [edge for edge in parts if edge.message is not None]
     if len(parts) <= 1:
         return parts[0].message if parts else None
-    if any(edge.value is None for edge in parts):
+    total = sum_of(parts)
+    return None if total is None else float((abs(total) ** 2).sum()) ** 0.5
+
+
+def sum_of(parts: list[TraceEdge]) -> Any:
+    """Σ m_e, an array, where all of them were kept; None where one is missing."""
+    parts = [edge for edge in parts if edge.message is not None]
+    if not parts or any(edge.value is None for edge in parts):
         return None
-    total = sum((edge.value for edge in parts[1:]), start=parts[0].value)
-    return float((abs(total) ** 2).sum()) ** 0.5
+    return sum((edge.value for edge in parts[1:]), start=parts[0].value)

@@ -73,7 +73,8 @@ def trace(
     edges = []
     for use in uses:
         size, array = messages.get(use.key, (None, None)) if not use.cut else (None, None)
-        edges.append(TraceEdge(names[use.source], names[use.target], use.argument, size, use.cut, value=array))
+        ends = names[use.source], names[use.target]
+        edges.append(TraceEdge(*ends, use.argument, size, use.cut, value=array, shape=use.source.shape))
     return Trace(nodes, edges, title=title)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "other")
+ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "other", "sensitivity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class TraceNode:
 
     `time`, `layer`, `direction` and `cell` are the scope tags under which it was computed (None where no such tag was
     set); `stats` holds mean, std, norm, min and max of the value when it was known, `gradient` the norm of dL/d(value)
-    for leaves, and `ops` how many ops a folded node stands for.
+    for leaves, and `ops` and `steps` how many ops and time steps (from `time` on) a folded node stands for.
     """
 
     id: str
@@ -35,6 +35,7 @@ class TraceNode:
     stats: dict[str, float] = field(default_factory=dict)
     gradient: float | None = None
     ops: int = 1
+    steps: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class TraceEdge:
 
     `argument` counts the arguments of `target`, so x * x has two edges. `value` is the message itself (an array), kept
     where several must be summed before their norm is taken. A `cut` edge passes through a detach: it has no message.
+    Between two nodes of role "sensitivity" it is the norm of what goes forward instead. `shape` is that of the message,
+    `story` what else there is to tell of it.
     """
 
     source: str
@@ -52,6 +55,8 @@ class TraceEdge:
     cut: bool = False
     label: str = ""
     value: Any = field(default=None, compare=False, repr=False)
+    shape: tuple[int, ...] = ()
+    story: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,19 @@ class Trace:
     @property
     def uses(self) -> dict[str, int]:
         """For each parameter id, at how many time steps it is used (a use outside every time step counts as one)."""
-        times = {node.id: node.time for node in self.nodes}
-        used: dict[str, list[int | None]] = {node.id: [] for node in self.parameters}
+        times = {node.id: (node.time, node.steps) for node in self.nodes}
+        used: dict[str, dict[int | None, int]] = {node.id: {} for node in self.parameters}
         for edge in self.edges:
             if edge.source in used:
-                used[edge.source].append(times[edge.target])
-        return {name: len(set(at) - {None}) + at.count(None) for name, at in used.items()}
+                time, steps = times[edge.target]
+                at = used[edge.source]
+                at[time] = steps if time is not None else at.get(None, 0) + 1
+        return {name: sum(at.values()) for name, at in used.items()}
+
+    @property
+    def length(self) -> int:
+        """How many time steps there are, those that were folded included."""
+        return sum({node.time: node.steps for node in self.nodes if node.time is not None}.values())
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The trace as JSON; NaN and infinities become the strings "nan", "inf", "-inf", for strict parsers."""
@@ -157,7 +169,8 @@ def _edge_fields(record: dict[str, Any]) -> dict[str, Any]:
     value = record["value"]
     if value is not None:
         value = np.array(value["real"], "float64") + (1j * np.array(value["imag"], "float64") if "imag" in value else 0)
-    return {**record, "message": _number(record["message"]), "value": value}
+    shape = tuple(record.get("shape", ()))
+    return {**record, "message": _number(record["message"]), "value": value, "shape": shape}
 
 
 def _number(value: Any) -> Any:
