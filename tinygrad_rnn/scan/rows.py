@@ -323,8 +323,12 @@ def _ties(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
     return at
 
 
+def _with_new_last_axis(v: Value, labels: dict[Value, Label], *_: Any) -> Label:
+    return labels[v.args[0]]
+
+
 RULES: dict[str, Callable[..., Label]] = {
     "sum": _sum, "concatenate": _joined, "stack": _joined, "reshape": _reshape, "transpose": _transposed,
     "swapaxes": _transposed, "spread": _spread, "broadcast_to": _spread, "matmul": _matmul, "einsum": _contract,
-    "getitem": _getitem, "pad": _padded, "scatter": _scatter, "ties": _ties,
+    "getitem": _getitem, "pad": _padded, "scatter": _scatter, "ties": _ties, "one_hot": _with_new_last_axis,
 }  # fmt: skip

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """Load a run's model and let it write; see `python -m zoo sample --help`."""
     parser = Parser("sample", arguments="RUN_DIR", examples=EXAMPLES)
     parser.add_argument("run", metavar="RUN_DIR", help="the folder that `python -m zoo train` made")
-    parser.add_argument("--prompt", metavar="TEXT", help="how the text begins")
+    parser.add_argument("--prompt", metavar="TEXT", help="how the text begins; for other tasks, what it is shown")
     parser.add_argument("--length", type=COUNT, metavar="N", help="characters to write (500)")
     parser.add_argument(
         "--temperature", type=number(float, low=0), metavar="X",

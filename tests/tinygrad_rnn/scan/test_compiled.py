@@ -172,6 +172,12 @@ CASES: dict[str, Case] = {
     "a softmax and a layer norm": Case(
         lambda W, h, x: ((h := normalised(x + h @ W)), tg.softmax(h, axis=-1)), W, h0, x
     ),
+    "the largest entry as a symbol": Case(
+        lambda W, h, x: (
+            (h := tg.tanh(x + h @ W)) + tg.one_hot(tg.argmax(h, axis=-1), classes=H, dtype="float64"), h
+        ),
+        W, h0, x,
+    ),
     "numbers that learn": Case(
         lambda p, h, x: ((h := p[0] * tg.tanh(x + p[1] * h)), h), (np.array(0.7), np.array(-0.3)), h0, x
     ),
@@ -213,7 +219,7 @@ FALLBACKS: dict[str, tuple[Case, str]] = {
 # For these llvm makes no code and says so; by default they run on NumPy.
 WITHOUT_CODE = {
     "an einsum", "a bilinear einsum",
-    "a maximum and a log-sum-exp along features",
+    "a maximum and a log-sum-exp along features", "the largest entry as a symbol",
 }  # fmt: skip
 BOTH_WAYS = pytest.mark.parametrize("options", [{}, {"lengths": [2, T, 0], "reverse": True}], ids=["full", "lengths"])
 
