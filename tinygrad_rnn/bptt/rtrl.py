@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from ..backend import namespace
+from ..backend import Array, namespace
 from ..random import Generator
 from .linearised import Linearised, Vectors
-from .problem import Problem, Update
-from .strategy import Strategy, register
+from .online import Online
+from .problem import Problem
+from .strategy import register
 
 __all__ = ["RTRL", "too_large"]
 
@@ -25,7 +24,7 @@ def too_large(name: str, numbers: int, itemsize: int, what: str) -> None:
 
 @register("rtrl", paper="Williams & Zipser 1989, A learning algorithm for continually running fully recurrent networks")
 @dataclass(frozen=True)
-class RTRL(Strategy):
+class RTRL(Online):
     """Real-time recurrent learning: ``Γ_t = ∂⁺z_t/∂θ + J_t Γ_{t−1}``, ``∂L/∂θ = Σ_t ∂⁺ℓ_t/∂θ + ∂ℓ_t/∂z_{t−1} Γ_{t−1}``.
 
     Exact as long as the parameters stay as they are, and nothing of the past is kept; but Γ (n, P) has as many rows as
@@ -37,20 +36,21 @@ class RTRL(Strategy):
     unbiased = True
 
     def check(self, problem: Problem) -> None:
-        state, parameters = Vectors(problem.carry), Vectors(problem.parameters)
-        itemsize = parameters.like.dtype.itemsize
-        what = f"the sensitivities of {state.n:,} numbers of the state to {parameters.n:,} parameters"
-        too_large("rtrl", state.n * parameters.n, itemsize, what)
+        super().check(problem)
+        first = Linearised(problem, problem.carry, 0)
+        _checked(max(first.before.n, first.state.n), first.parameters)
 
-    def updates(self, problem: Problem, *, memory: Any = None, rng: Generator | None = None) -> Iterator[Update]:
-        carry, sensitivity = problem.carry, memory
-        for t in range(len(problem)):
-            step = Linearised(problem, carry, t)
-            if sensitivity is None:
-                like = step.parameters.like
-                sensitivity = namespace(like).zeros((step.before.n, step.parameters.n), like.dtype)
-            direct, back = step.pull_loss()
-            gradients = step.parameters.container(direct + back @ sensitivity)
-            immediate, through = step.jacobians()
-            carry, sensitivity = step.carry, immediate + through @ sensitivity
-            yield Update(step.loss, gradients, carry, sensitivity, t + 1)
+    def start(self, step: Linearised, rng: Generator) -> Array:
+        like = step.parameters.like
+        return namespace(like).zeros((step.before.n, step.parameters.n), like.dtype)
+
+    def advance(self, step: Linearised, memory: Array, rng: Generator) -> tuple[Array, Array]:
+        _checked(step.state.n, step.parameters)  # a carry may grow on the way
+        direct, back = step.pull_loss()
+        immediate, through = step.jacobians()
+        return direct + back @ memory, immediate + through @ memory
+
+
+def _checked(n: int, parameters: Vectors) -> None:
+    what = f"the sensitivities of {n:,} numbers of the state to {parameters.n:,} parameters"
+    too_large("rtrl", n * parameters.n, parameters.like.dtype.itemsize, what)

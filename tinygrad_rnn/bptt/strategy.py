@@ -135,14 +135,15 @@ def gradient(
     >>> gradient(Problem(w, step, tg.tensor(0.0), tg.tensor([1.0, 1.0])), "rtrl").gradients
     tensor(3.)
     """
+    if not len(problem):
+        raise ValueError("gradient: the problem has no steps")
     way = _named(strategy)
     way.check(problem)
     loss, total, last = 0.0, None, None
     for last in way.updates(problem, memory=memory, rng=rng or Generator(0)):
         loss += last.loss
         total = last.gradients if total is None else _sum(total, last.gradients)
-    if last is None:
-        raise ValueError("gradient: the problem has no steps")
+    assert last is not None  # a way to find a gradient hands one out at the last step at least
     return Gradient(loss, total, last.carry, last.memory)
 
 
