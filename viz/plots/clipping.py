@@ -1,0 +1,60 @@
+"""Picture: which gradients of a training were clipped, and how much was left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .axes import COLOURS, INK, legend, log_scale
+from .figure import Plot, host
+
+KEY = "gradient_norm"  # in the records of a run
+
+
+def clip(history: Sequence[float] | Sequence[Mapping[str, Any]], threshold: float, *, title: str = "") -> Plot:
+    """The norm of the gradient at each update before and after clipping, and the share of updates that were clipped.
+
+        ĝ = g · min(1, threshold / ‖g‖),   so ‖ĝ‖ = min(‖g‖, threshold), and ĝ points where g does
+
+    ``history``: what ``tg.optim.clip_by_global_norm`` returned at each update, the norm before, or the records of a run
+    (``zoo.run.Run.records()``). ``data``: ``before``, ``after``, and ``share``, the part of the updates before it that
+    were clipped, over a twentieth of the training. Raises ValueError for no updates, a threshold that is not positive,
+    and norms that are not finite.
+
+    Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", arXiv:1211.5063.
+
+    >>> clip([0.5, 2.0, 8.0], 1.0).data["after"].tolist()
+    [0.5, 1.0, 1.0]
+    """
+    before = np.array([each[KEY] if isinstance(each, Mapping) else float(host(each)) for each in history], float)
+    if not before.size or not threshold > 0:
+        raise ValueError(f"clip: {before.size} updates, threshold={threshold}; it draws at least one, with a positive threshold")
+    if not np.isfinite(before).all() or (before < 0).any():
+        at = int(np.flatnonzero(~np.isfinite(before) | (before < 0))[0])
+        raise ValueError(f"clip: the norm of update {at + 1} is {before[at]}; norms are finite and not negative")
+    after, clipped = np.minimum(before, threshold), before > threshold
+    width = max(1, len(before) // 20)
+    sums = np.concatenate([[0], np.cumsum(clipped)])
+    ends = np.arange(1, len(before) + 1)
+    starts = np.maximum(ends - width, 0)
+    share = (sums[ends] - sums[starts]) / (ends - starts)
+
+    def paint(figure: Any) -> None:
+        top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        size = 8 if len(before) <= 200 else 3
+        top.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), label=f"threshold {threshold:g}")
+        top.vlines(ends[clipped], after[clipped], before[clipped], color=COLOURS[1], linewidth=0.5, alpha=0.6)
+        top.scatter(ends[clipped], before[clipped], size, COLOURS[1], "^", label="before, clipped")
+        top.scatter(ends[~clipped], before[~clipped], size, COLOURS[0], "o", label="as it was")
+        if (before > 0).any():
+            log_scale(top.yaxis)
+        top.set_ylabel("‖g‖")
+        legend(top, ncols=3, markerscale=1.6)
+        below.fill_between(ends, 100 * share, step="pre", color=COLOURS[1], alpha=0.35, linewidth=0)
+        below.plot(ends, 100 * share, drawstyle="steps-pre", color=COLOURS[1], linewidth=1)
+        below.set(ylim=(0, 103), yticks=(0, 50, 100), ylabel="% clipped", xlabel="update")
+
+    default = f"Clipping: {clipped.mean():.0%} of {len(before):,} gradients were longer than {threshold:g}"
+    return Plot("clip", title or default, {"before": before, "after": after, "share": share}, paint, (6.8, 3.8))

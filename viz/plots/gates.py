@@ -1,0 +1,88 @@
+"""Picture: what the gates of a cell do over a text, and how often each unit's are shut or open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tinygrad_rnn as tg
+
+from .axes import COLOURS, LINEAR, QUIET, colour_bar, grid, shown, time_axis
+from .figure import Plot, host
+
+LOW, HIGH = 0.1, 0.9
+
+
+def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, title: str = "") -> Plot:
+    """The value of every gate at each step, and for each of its units how often it is shut and how often open.
+
+        σ(a) as it is, tanh a as (1 + tanh a) / 2 = σ(2 a);        left: share of steps below 0.1, right: above 0.9
+
+    A band for each sigmoid and tanh of the step, by the name of its variable (i, f, g, o of an LSTM, r, z of a GRU), in
+    it a row for each unit of all sequences of the batch, or for one ``unit`` of the first. Beside it a dot for each
+    unit: at the lower right one that is often open, at the upper left one often shut, on the oblique line one always at
+    an end. ``data``: the gates (T, units) by name, and ``left``, ``right`` after a slash, from ``tg.bptt.activations``
+    and ``saturation``. Raises ValueError where a step has none, or no such unit.
+
+    Karpathy, Johnson & Fei-Fei 2015, "Visualizing and understanding recurrent networks", arXiv:1506.02078.
+
+    >>> step = lambda w, h, x: (h * tg.sigmoid(w * x), h.sum())
+    >>> xs = tg.tensor([[9.0, 0.0], [-9.0, 0.0]])
+    >>> found = gates(tg.bptt.Problem(tg.ones(2, requires_grad=True), step, tg.ones(2), xs)).data
+    >>> found["sigmoid"].round(2).tolist(), found["sigmoid/left"].tolist()
+    ([[1.0, 0.5], [0.0, 0.5]], [0.5, 0.0])
+    """
+    found = {name: host(values.array) for name, values in tg.bptt.activations(problem).items()}
+    if not found:
+        raise ValueError("gates: no step of this run has a sigmoid or a tanh; there are no gates to draw")
+    shares = tg.bptt.saturation(problem, low=LOW, high=HIGH)
+    T = len(problem)
+    bands, data = {}, {}
+    for name, values in found.items():
+        scaled = (1 + values) / 2 if "tanh" in name.rpartition("/")[2] else values
+        units = values.shape[-1] if values.ndim > 1 else 1
+        if unit is not None and not 0 <= unit < units:
+            raise ValueError(f"gates: there is no unit {unit}; {name} has {units}, counted from 0")
+        rows = scaled.reshape(T, -1)
+        bands[name] = data[name] = rows if unit is None else rows[:, unit : unit + 1]
+        data[f"{name}/left"], data[f"{name}/right"] = (host(side.array) for side in shares[name])
+    labels = _labels(list(bands))
+
+    def paint(figure: Any) -> dict[str, Any]:
+        parts = figure.subplots(len(bands), 2, width_ratios=(5, 1), squeeze=False, gridspec_kw={"hspace": 0.02})
+        notes: dict[str, Any] = {}
+        mesh: Any = None
+        for (band, scatter), (name, rows) in zip(parts, bands.items(), strict=True):
+            words = [f"{labels[name]} {shown(text[t]) if t < len(text) else t}: {rows[t, k]:.6g}" for k in range(rows.shape[1]) for t in range(T)]
+            gid = f"gate{len(notes)}"
+            mesh, found = grid(band, np.ma.masked_invalid(rows.T), words, gid=gid, cmap=LINEAR, vmin=0, vmax=1)
+            notes |= found or {gid: []}
+            last = band is parts[-1][0]
+            band.set_yticks([])
+            band.set_ylabel(labels[name], rotation=0, ha="right", va="center")
+            band.xaxis.set_visible(last)
+            if last:
+                time_axis(band, T, text)
+            left, right = data[f"{name}/left"], data[f"{name}/right"]
+            scatter.plot([0, 1], [1, 0], color=QUIET, linewidth=0.7)
+            scatter.plot(right, left, "o", color=COLOURS[1], markersize=3, alpha=0.6, clip_on=False)
+            scatter.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 1), yticks=(0, 1), aspect="equal")
+            scatter.tick_params(labelbottom=last)
+            scatter.set_ylabel(f"< {LOW}", fontsize=7)
+            if last:
+                scatter.set_xlabel(f"share of steps > {HIGH}", fontsize=7)
+        bar = colour_bar(figure, mesh, parts[:, 0].tolist(), "shut … open", location="left", shrink=0.6, ticks=(0, 0.5, 1))
+        bar.ax.set_yticklabels(["0", "½", "1"])
+        return notes
+
+    which = "" if unit is None else f", unit {unit}"
+    default = f"Gates over the text{which}" if text else f"Gates along time{which}"
+    return Plot("gates", title or default, data, paint, (9.0, 0.8 + 1.05 * len(bands)), text)
+
+
+def _labels(names: list[str]) -> dict[str, str]:
+    """What bands are called: the last part of the name, with its scope only where there is another one."""
+    scopes = {name.rpartition("/")[0] for name in names}
+    short = {name: name if len(scopes) > 1 else name.rpartition("/")[2] for name in names}
+    return {name: label.replace("sigmoid ", "σ ").replace("tanh ", "tanh ") + ("\n(1 + ·) / 2" if "tanh" in label else "") for name, label in short.items()}
