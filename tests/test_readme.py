@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import tinygrad_rnn as tg
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -50,6 +52,10 @@ def test_every_extra_the_readme_names_exists() -> None:
 def test_every_file_the_readme_links_to_exists() -> None:
     targets = re.findall(r"\]\(([^)#\s]+)", README) + re.findall(r"(?:src|href)=\"([^\"#]+)\"", README)
     assert [t for t in targets if "://" not in t and not (ROOT / t).exists()] == []
+
+
+def test_the_table_of_ways_to_a_gradient_is_the_registry_s() -> None:
+    assert tg.bptt.view.markdown() in README
 
 
 def test_the_python_in_the_readme_runs(tmp_path: Path) -> None:
