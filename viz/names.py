@@ -6,6 +6,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 import tinygrad_rnn as tg
 from tinygrad_rnn.debug import watched
 
@@ -123,5 +125,6 @@ def describe(array: Any) -> dict[str, float]:
     if not array.size or array.dtype.kind not in "biufc":
         return {}
     real = (abs(array) if array.dtype.kind == "c" else array).astype("float64")
-    facts = {"mean": real.mean(), "std": real.std(), "norm": norm(real), "min": real.min(), "max": real.max()}
+    with np.errstate(invalid="ignore"):  # an array may hold infinities, such as what masks attention
+        facts = {"mean": real.mean(), "std": real.std(), "norm": norm(real), "min": real.min(), "max": real.max()}
     return {name: float(value) for name, value in facts.items()}

@@ -52,14 +52,15 @@ class Use:
     cut: bool = False
 
 
-def read(root: Any, constants: dict[Any, list[Any]]) -> list[Value]:
+def read(root: Any, constants: dict[Any, list[Any]], *, shift: bool = True) -> list[Value]:
     """The values below a node of the engine in the order in which they were made, each with its uses.
 
     `constants` holds the arguments of ops where somebody listened; elsewhere a constant is known if the op saved it.
+    With `shift`, sequences that follow each other get steps of their own.
     """
     values: dict[Any, Value] = {}
     taken: dict[Any, Value] = {}  # a constant that several ops of a step read is one value
-    nodes = _with_past(root)
+    nodes = with_past(root)
     for node in nodes:
         values[node] = value = _value(node)
         if node.op.kind == "cut":
@@ -78,11 +79,12 @@ def read(root: Any, constants: dict[Any, list[Any]]) -> list[Value]:
                     value.uses.append(Use(values[read], value, argument, (node, parent, argument), cut))
     found = list(_linked(values[root], nodes, values))
     _name_layers(found)
-    set_clock(found)
+    if shift:
+        set_clock(found)
     return found
 
 
-def _with_past(root: Any) -> list[Any]:
+def with_past(root: Any) -> list[Any]:
     """All nodes below the root, also those beyond a cut, as long as they live."""
     roots = [root]
     while True:

@@ -9,30 +9,37 @@ from typing import Any
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.autodiff import Edge, pull
+from tinygrad_rnn.debug import watched
 
 from .fold import group
 from .names import Listener, describe, norm
 from .read import Repeats, Use, Value, read
+from .replay import replayed
 from .roles import assign
 from .trace import Trace, TraceEdge, TraceNode
 
+OF_A_MODEL = "Messages: gradients of the sum of all outputs."
 FREED = "No messages: backward() has freed what they need; trace before it, or call backward(retain_graph=True)."
 
 
 def trace(
-    what: tg.Tensor | Callable[..., Any],
+    what: tg.Tensor | tg.bptt.Problem | Callable[..., Any],
     *args: Any,
     cotangent: Any = None,
     values: bool = False,
     title: str = "",
+    shift: bool = True,
     **kwargs: Any,
 ) -> Trace:
     """The computation of a loss and the messages of its backward pass: for each edge the norm of what it hands back.
 
     `what` is the loss, recorded already, or a function that is called with the other arguments and returns it (or a
     tuple that begins with it); then the nodes carry the names of the local variables and the statistics of their
-    values. `cotangent` is needed when the output is no scalar, `values` keeps every message, not its norm alone.
-    Time, layer and cell come from the scopes, so a plain loop over `tg.steps(T)` is as good as the zoo's. Nothing is
+    values. It may also be a model, called in the same way, or a `tg.bptt.Problem`, which is run step by step. A scan
+    that ran as compiled code is run again as plain ops, on the inputs and masks that it had. `cotangent` is needed when
+    the output is no scalar (for that of a model, its sum is taken), `values` keeps every message, not its norm alone.
+    Time, layer and cell come from the scopes, so a plain loop over `tg.steps(T)` is as good as the zoo's; loops that
+    follow each other are set one after the other, unless `shift` is False: then time is as the scopes say. Nothing is
     accumulated into `.grad`. Raises TypeError when there is no Tensor that gradients pass through.
 
     >>> W = tg.tensor([[0.5, 0.1], [0.0, 0.5]], requires_grad=True, name="W")
@@ -42,20 +49,29 @@ def trace(
     >>> trace(h.sum())
     Trace(op level: 9 nodes, 10 edges, 3 steps, 1 parameters, 0 cuts)
     """
-    heard, output = Listener(), what
+    heard, output, note = Listener(), what, ""
+    if isinstance(what, tg.bptt.Problem):
+        from .problem import recorded as step_by_step
+
+        _take_none(args, kwargs, "a problem has its inputs")
+        return replace(step_by_step(what, values=values), title=title)
     if not isinstance(what, tg.Tensor) and callable(what):
         with heard:
             output = what(*args, **kwargs)
         output = output[0] if isinstance(output, tuple) else output
-    elif args or kwargs:
-        raise TypeError("trace: arguments are for a function; a loss that was computed already takes none")
+        if isinstance(what, tg.nn.Module) and isinstance(output, tg.Tensor) and output.shape and cotangent is None:
+            cotangent, note = tg.ones(output.shape, dtype=output.dtype, device=output.device), OF_A_MODEL
+    else:
+        _take_none(args, kwargs, "a loss that was computed already takes none")
     if not isinstance(output, tg.Tensor) or output.node is None:
         raise TypeError(
             "trace: needs a Tensor that gradients pass through, or a function that returns one, not "
             f"{output if isinstance(output, tg.Tensor) else type(output).__name__!r}; "
             "set requires_grad=True on the parameters"
         )
-    recorded = read(output.node, heard.constants)
+    with watched(heard):
+        root = replayed(output.node, heard.variables)
+    recorded = read(root, heard.constants, shift=shift and not isinstance(what, tg.bptt.Problem))
     repeats = Repeats(recorded)
     roles, starts = assign(recorded, repeats)
     drawn = [value for value in recorded if value in roles]
@@ -68,14 +84,19 @@ def trace(
         edges = [TraceEdge(names[u.source], names[u.target], u.argument, cut=u.cut) for u in uses]
         return Trace(nodes, edges, title=title, note=FREED)
     kept = _to_sum(uses, names, nodes) if not values else {use.key for use in uses}
-    messages, gradients = _messages(output, cotangent, kept)
+    messages, gradients = _messages(tg.Tensor.of(output.data, root), cotangent, kept)
     nodes = [replace(n, gradient=gradients.get(v.node)) for n, v in zip(nodes, drawn)]
     edges = []
     for use in uses:
         size, array = messages.get(use.key, (None, None)) if not use.cut else (None, None)
         ends = names[use.source], names[use.target]
         edges.append(TraceEdge(*ends, use.argument, size, use.cut, value=array, shape=use.source.shape))
-    return Trace(nodes, edges, title=title)
+    return Trace(nodes, edges, title=title, note=note)
+
+
+def _take_none(args: Any, kwargs: Any, why: str) -> None:
+    if args or kwargs:
+        raise TypeError(f"trace: arguments are for a function or a model; {why}")
 
 
 def _messages(

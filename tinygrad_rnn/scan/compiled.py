@@ -19,10 +19,10 @@ from .. import tree
 from ..autodiff import pull
 from ..declare import primitive
 from ..nn.module import Module
-from ..node import local, recording
+from ..node import Scope, local, recording, scope
 from ..op import CUT
 from ..ops.elementwise import where
-from ..ops.shape import stack
+from ..ops.shape import stack, unstack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
 from . import choices
@@ -150,25 +150,33 @@ class Run:
         env: dict[Value, Any] = dict(zip(self.compiled.invariants, given, strict=True))
         env.update(zip(graph.carry, carry, strict=True))
         env.update(zip(graph.xs, x, strict=True))
-        for v in graph.values[: graph.backward_from]:
-            if v not in env and v.kind in ("op", "pick"):
-                env[v] = applied(v, env, labels[v], carry[0].shape[0])
+        frame = local.frame
+        before: Scope | None = frame.scope
+        moved: dict[Scope, Scope] = {}
+        try:
+            for v in graph.values[: graph.backward_from]:
+                if v not in env and v.kind in ("op", "pick"):
+                    frame.scope = _moved(v.scope, before, moved)
+                    env[v] = applied(v, env, labels[v], carry[0].shape[0])
+        finally:
+            frame.scope = before
         return tuple(_value(env, v) for v in (*graph.carry_out, *graph.ys))
 
     def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The same run as plain ops, for derivatives of derivatives."""
+        """The same run as plain ops, tagged as the loop's would be: for derivatives of derivatives, and pictures."""
         graph, (a, b) = self.compiled.graph, self.cuts
         call = self._new_call([t.data for t in inputs])
-        series, carry = inputs[:a], list(inputs[a:b])
+        series, carry = [unstack(x) for x in inputs[:a]], list(inputs[a:b])
         ys: list[Any] = [None] * call.T
         for t in call.order:
-            out = self.one_step([x[t] for x in series], carry, list(inputs[b:]))
-            new, y = list(out[: b - a]), list(out[b - a :])
-            if call.valid is not None:
-                row = call.valid[t]
-                new = [where(mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
-                y = [where(mask(row, each), each, 0) for each in y]
-            carry, ys[t] = new, y
+            with scope("time", index=t):
+                out = self.one_step([x[t] for x in series], carry, list(inputs[b:]))
+                new, y = list(out[: b - a]), list(out[b - a :])
+                if call.valid is not None:
+                    row = call.valid[t]
+                    new = [where(mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
+                    y = [where(mask(row, each), each, 0) for each in y]
+                carry, ys[t] = new, y
         return (*carry, *[stack([y[i] for y in ys]) for i in range(len(graph.ys))])
 
 
@@ -178,6 +186,15 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     found = np.zeros(shape, dtype)
     found.flags.writeable = False
     return found
+
+
+def _moved(tag: Scope | None, base: Scope | None, known: dict[Scope, Scope]) -> Scope | None:
+    """A scope inside the step that was traced, inside the one that runs."""
+    if tag is None or tag.kind == "time":
+        return base
+    if tag not in known:
+        known[tag] = Scope(tag.kind, tag.name, tag.index, tag.attributes, _moved(tag.parent, base, known))
+    return known[tag]
 
 
 def _value(env: dict[Value, Any], v: Value) -> Any:

@@ -23,7 +23,7 @@ class Refused(ValueError):
 class Value:
     """One value of the step: an input, something captured, a number, or an op applied to values."""
 
-    __slots__ = ("args", "array", "dtype", "index", "kind", "line", "node", "op", "params", "shape")
+    __slots__ = ("args", "array", "dtype", "index", "kind", "line", "node", "op", "params", "scope", "shape")
 
     def __init__(
         self,
@@ -36,10 +36,12 @@ class Value:
         index: int = 0,
         node: Node | None = None,
         line: str = "",
+        scope: Any = None,
     ) -> None:
         # kind: x, carry, given (captured), number, fill (one number everywhere), op, pick, g_carry, g_y (cotangents)
         self.kind, self.op, self.args, self.params, self.index = kind, op, args, params or {}, index
         self.array, self.node, self.line = array, node, line
+        self.scope = scope  # where in the step it was made, for pictures
         many = isinstance(array, tuple)
         self.shape: Any = tuple(a.shape for a in array) if many else getattr(array, "shape", ())
         self.dtype: Any = None if many else getattr(array, "dtype", None)

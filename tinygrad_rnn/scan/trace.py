@@ -81,13 +81,15 @@ class _Tracer:
         if not op.many:
             if id(output.data) not in self.by_array:  # else the op gave back what it was given
                 value = Value(
-                    "op", op=op, args=tuple(args), params=params, array=output.data, node=output.node, line=line
-                )
+                    "op", op=op, args=tuple(args), params=params, array=output.data, node=output.node, line=line,
+                    scope=local.frame.scope,
+                )  # fmt: skip
                 self.graph.values.append(self.know(output.data, value))
             return
         whole = Value(
-            "op", op=op, args=tuple(args), params=params, array=tuple(t.data for t in output), line=line
-        )
+            "op", op=op, args=tuple(args), params=params, array=tuple(t.data for t in output), line=line,
+            scope=local.frame.scope,
+        )  # fmt: skip
         self.graph.values.append(whole)
         for i, t in enumerate(output):
             pick = Value("pick", args=(whole,), index=i, array=t.data, node=t.node, line=line)
