@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import style
-from .layout import Box, Layout, arrange
+from .box import Box
+from .layout import Layout, arrange
+from .marks import Along, Below, Mark
 from .route import pos
 from .trace import Trace, TraceNode
 from .wires import Wire, wires
@@ -24,50 +26,81 @@ LINES = {  # drawn in this order, messages on top
         ("forward", style.FORWARD, style.INK, "solid", "normal", "0.7"),
         ("cut", style.CUT, style.CUT, "dotted", "tee", "1"),
         ("backward", style.BACKWARD, style.BACKWARD, "dashed", "normal", "0.7"),
+        ("sensitivity", style.SENSITIVITY, style.SENSITIVITY, "solid", "vee", "0.7"),
     )
 }
-ARROW = {"parameter": 6.0, "forward": 7.0, "backward": 7.0, "cut": 2.0}  # lengths of their arrowheads
+ARROW = {"parameter": 6.0, "forward": 7.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0}  # of their arrowheads
 LEGEND = {
     "forward": "a value goes forward",
     "backward": "its message comes back: the gradient that this edge hands over; number: norm, width: its logarithm",
     "parameter": "a shared parameter, drawn once (× uses); the messages of all steps add up to its gradient",
     "cut": "cut: detached here, no message passes",
+    "sensitivity": "a forward message: how the state depends on parameters, dz/dθ, by what they meet; number: norm",
 }
 
 
-def to_dot(trace: Trace, *, parameters: bool = True, captions: Sequence[str] = ()) -> str:
-    """The picture of a trace as DOT text, laid out here: `layout=nop2` tells Graphviz to draw, not to arrange."""
+def to_dot(
+    trace: Trace, *, parameters: bool = True, captions: Sequence[str] = (), show: str = "norm",
+    along: Along | None = None, below: Below | None = None,
+) -> str:  # fmt: skip
+    """The picture of a trace as DOT text, laid out here: `layout=nop2` tells Graphviz to draw, not to arrange.
+
+    `show` says what is written beside messages; `along` and `below` add marks: to the columns, under the drawing.
+    """
     import graphviz
 
     plan = arrange(trace, parameters=parameters)
+    plan.marks += along(plan) if along else ()
+    lines = list(wires(trace, plan, show))
     graph = graphviz.Digraph("unrolled", graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
-    _write_background(graph, plan, captions)
+    _write_background(graph, trace, plan, captions)
     names = identifiers(node.id for node in trace.nodes)
-    looks: dict[style.Card, list[TraceNode]] = defaultdict(list)
-    for node in trace.nodes:
-        if node.id in plan.boxes:
-            looks[style.card(node, trace.level)].append(node)
-    for card, nodes in looks.items():
-        graph.attr(
-            "node", shape=card.shape, style=card.style, fillcolor=card.fill, color=style.INK,
-            penwidth=f"{card.border:g}", peripheries=str(card.peripheries), **{"class": f"value {card.name}"},
-        )  # fmt: skip
-        for node in nodes:
-            name, text = names[node.id], _html(plan.faces[node.id].lines)
-            graph.node(name, label=text, tooltip=escape(style.story(node)), **_place(name, plan.boxes[node.id]))
+    _write_nodes(graph, trace, plan, names)
+    _write_marks(graph, (mark for mark in plan.marks if not mark.behind))
     kinds: dict[str, list[Wire]] = {kind: [] for kind in LINES}
-    for wire in wires(trace, plan):
+    for wire in lines:
         kinds[wire.kind].append(wire)
-    _write_around(graph, trace, plan, [kind for kind in LEGEND if kinds[kind]])
-    for kind, lines in kinds.items():
+    _write_around(graph, trace, plan, [kind for kind in LEGEND if kinds[kind]], below)
+    for kind, drawn in kinds.items():
         graph.attr("edge", **LINES[kind], **{"class": kind})
-        for count, wire in enumerate(lines):
+        for count, wire in enumerate(drawn):
             label = {"label": escape(wire.label), "lp": _at(*wire.label_at)} if wire.label else {}
             graph.edge(
                 names[wire.source], names[wire.target], pos=pos(wire.path, ARROW[kind], wire.width),
                 penwidth=f"{wire.width:g}", id=f"{kind}_{count}", tooltip=escape(wire.tooltip), **label,
             )  # fmt: skip
     return graph.source
+
+
+def _write_nodes(graph: Any, trace: Trace, plan: Layout, names: dict[str, str]) -> None:
+    looks: dict[style.Card, list[TraceNode]] = defaultdict(list)
+    for node in trace.nodes:
+        if node.id in plan.boxes:
+            looks[style.card(node, trace.level)].append(node)
+    again: dict[str, list[Box]] = defaultdict(list)
+    for name, box in plan.again:
+        again[name].append(box)
+    for card, nodes in looks.items():
+        graph.attr(
+            "node", shape=card.shape, style=card.style, fillcolor=card.fill, color=style.INK,
+            penwidth=f"{card.border:g}", peripheries=str(card.peripheries), **{"class": f"value {card.name}"},
+        )  # fmt: skip
+        for node in nodes:
+            facts = {"label": _html(plan.faces[node.id].lines), "tooltip": escape(style.story(node))}
+            graph.node(names[node.id], **facts, **_place(names[node.id], plan.boxes[node.id]))
+            for at, box in enumerate(again[node.id]):
+                name = f"{names[node.id]}_again_{at}"
+                graph.node(name, **facts, **_place(name, box), **{"class": f"again {card.name}"})
+
+
+def _write_marks(graph: Any, marks: Iterable[Mark]) -> None:
+    for mark in marks:
+        looks = {"shape": "box" if mark.fill or mark.line else "plaintext", "penwidth": "1", "fontcolor": mark.ink}
+        looks["style"] = ",".join(["filled"] * bool(mark.fill) + [mark.dash] * bool(mark.line)) or "solid"
+        looks |= {"fillcolor": mark.fill or style.PAPER, "color": mark.line or mark.fill or style.PAPER}
+        label = _html(mark.lines) if mark.lines else ""
+        graph.node(mark.name, label=label, tooltip=escape(mark.tooltip), peripheries="1" if mark.line else "0",
+                   **looks, **_place(mark.name, mark.box), **{"class": "mark"})  # fmt: skip
 
 
 def identifiers(ids: Iterable[str]) -> dict[str, str]:
@@ -127,29 +160,36 @@ def _heading(graph: Any, name: str, text: str, x: float, y: float, size: float) 
     graph.node(name, label=_html([(text, size, True)]), **_place(name, box))
 
 
-def _write_background(graph: Any, plan: Layout, captions: Sequence[str]) -> None:
+def _write_background(graph: Any, trace: Trace, plan: Layout, captions: Sequence[str]) -> None:
     """The bands of the time steps with their numbers, and the frames of the cells with their names."""
     graph.attr("node", shape="box", style="filled,rounded", penwidth="0.8", tooltip=" ", **{"class": "background"})
     axes = dict(zip(plan.grid.times, plan.axes))
-    for at, band in enumerate(plan.bands.values()):
-        graph.node(f"band_{at}", label="", fillcolor=style.BAND, color=style.BAND, **_place(f"band_{at}", band))
+    steps = {node.time: node.steps for node in trace.nodes}
+    for at, (time, band) in enumerate(plan.bands.items()):
+        folded = {"color": style.QUIET, "style": "filled,rounded,dashed"} if steps[time] > 1 else {"color": style.BAND}
+        graph.node(f"band_{at}", label="", fillcolor=style.BAND, **folded, **_place(f"band_{at}", band))
     for at, (_, box, _) in enumerate(plan.frames):
         graph.node(f"frame_{at}", label="", fillcolor=style.PAPER, color=style.QUIET, **_place(f"frame_{at}", box))
+    _write_marks(graph, (mark for mark in plan.marks if mark.behind))
     graph.attr("node", shape="plaintext", style="", **{"class": "text"})
     for at, (time, band) in enumerate(plan.bands.items()):
-        caption = f" · {style.clip(captions[at], 12)}" if at < len(captions) else ""
-        _heading(graph, f"time_{at}", f"t = {time}{caption}", axes[time], band.bottom + 12, 11)
+        caption = f" · {style.clip(captions[at], 12)}" if at < len(captions) and captions[at] else ""
+        last = f" … {time + steps[time] - 1}" if steps[time] > 1 else ""
+        _heading(graph, f"time_{at}", f"t = {time}{last}{caption}", axes[time], band.bottom + 12, 11)
     for at, (name, box, axis) in enumerate(plan.frames):
         width = style.text_width(name, 9) + 8
         x = box.left + 8 if axis - box.left > width + 8 or box.right - axis < width + 8 else box.right - width
         _text(graph, f"frame_name_{at}", name, x, box.top - 9, 9)
 
 
-def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str]) -> None:
-    """The title above the picture and, below, a legend of the kinds of lines that occur."""
-    boxes = [*plan.boxes.values(), *plan.bands.values()]
-    left, right = min((b.left for b in boxes), default=0.0), max((b.right for b in boxes), default=0.0)
-    bottom, top = min((b.bottom for b in boxes), default=0.0), max((b.top for b in boxes), default=0.0)
+def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str], below: Below | None) -> None:
+    """The title above the picture and, below, what belongs there and a legend of the kinds of lines that occur."""
+    marked = [mark.box for mark in plan.marks]
+    whole = Box.around([*plan.boxes.values(), *plan.bands.values(), *marked, *(box for _, box in plan.again)])
+    left, right, bottom, top = whole.left, whole.right, whole.bottom, whole.top
+    if below and (under := list(below(left, bottom - 24))):
+        _write_marks(graph, under)
+        bottom = min(mark.box.bottom for mark in under)
     graph.attr("node", shape="plaintext", style="", peripheries="0", tooltip=" ", **{"class": "text"})
     title = trace.title or style.title(trace)
     _heading(graph, "title", title, (left + right) / 2, top + (40 if trace.note else 22), 15)
@@ -160,7 +200,7 @@ def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str]) -> N
         _text(graph, f"legend_{kind}", LEGEND[kind], left + 48, y, 9.5)
     graph.attr("node", shape="point", style="invis", peripheries="1", **{"class": "legend"})
     for kind, y in rows.items():
-        ends = (left, left + 40) if kind in ("forward", "parameter") else (left + 40, left)
+        ends = (left + 40, left) if kind in ("backward", "cut") else (left, left + 40)
         for at, x in enumerate(ends):
             name = f"legend_{kind}_{at}"
             graph.node(name, label="", **_place(name, Box(x, y, 0.7, 0.7)))

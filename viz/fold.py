@@ -96,7 +96,14 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
     ops = sum(node.ops for node in nodes if node.op != "leaf")
     if role == "other":
         last = next((node for node in reversed(nodes) if node.time is None), last)
+        if last.time is not None and label == NAMES["other"]:
+            label = next((name for node in nodes if (name := _module(node))), last.op)
     return replace(last, id=name, op=last.cell or last.op, label=label, role=role, ops=ops)
+
+
+def _module(node: TraceNode) -> str:
+    """The outermost module in which a value of a time step was computed: attention of t=4/attention/query."""
+    return next((part for part in node.scope.split("/") if part and not part.startswith("t=")), "")
 
 
 def norm_of_sum(parts: list[TraceEdge]) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .trace import Trace, TraceNode
 
-LANE_ORDER = {"input": 0, "output": 2, "loss": 3}  # the lanes of cells come between, in the order of computation
+LANE_ORDER = {"sensitivity": -1, "input": 0, "output": 2, "loss": 3}  # cells come between, as they are computed
 BEFORE, AFTER = float("-inf"), float("inf")  # the columns of initial states: of forward layers, of reverse layers
 
 

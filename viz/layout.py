@@ -11,37 +11,21 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from . import style
+from .box import Box
 from .columns import place
 from .fold import CELL_ROLES
 from .grid import Grid, grid, lane
+from .marks import Mark
 from .trace import Trace, TraceNode
 
 ROW_GAP, LANE_GAP, COLUMN_GAP = 46.0, 68.0, 88.0
 CHANNEL = 50.0  # width that a line takes that runs up or down between two columns, with its number
 STATE_LANE = 40.0  # height that one state needs between two cells: its name, the value, the message and its norm
+SENSITIVITY_LANE = 22.0  # and one forward message
 BUS_DROP = 34.0  # how far below its lane the line runs that brings the parameters
 STUB, STUB_PITCH = 22.0, 20.0  # length of the line by which a parameter enters an op, and the distance of two of them
 OVERHANG, PADDING = 30.0, 14.0  # of a bar beyond the steps, of a band around its column
 RAIL_GAP, TRUNK = 48.0, 7.0  # right of the rail; between the vertical lines that lead from it to the lanes
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle by its centre and size, in points; y grows upwards."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    left = property(lambda self: self.x - self.width / 2)
-    right = property(lambda self: self.x + self.width / 2)
-    bottom = property(lambda self: self.y - self.height / 2)
-    top = property(lambda self: self.y + self.height / 2)
-
-    @classmethod
-    def between(cls, left: float, right: float, bottom: float, top: float) -> Box:
-        return cls((left + right) / 2, (bottom + top) / 2, right - left, top - bottom)
 
 
 @dataclass
@@ -64,6 +48,8 @@ class Layout:
     rows: list[tuple[float, float]] = field(default_factory=list)  # bottom and top of each row
     bands: dict[int, Box] = field(default_factory=dict)  # time step → what lies behind its column
     frames: list[tuple[str, Box, float]] = field(default_factory=list)  # name, box, axis of each cell drawn op by op
+    marks: list[Mark] = field(default_factory=list)  # what moves with the columns: cuts, chunks, sums
+    again: list[tuple[str, Box]] = field(default_factory=list)  # node → what else is drawn of it, in other rows
 
     def bus(self, node: str) -> float:
         """Height of the line that brings the parameters to the lane of this node."""
@@ -156,12 +142,14 @@ def _sizes(plan: Layout, trace: Trace) -> dict[str, tuple[float, float]]:
     sizes = {name: (face.width, face.height) for name, face in plan.faces.items() if name not in plan.grid.rail}
     if trace.level == "op":
         return sizes
+    quiet = {node.id for node in trace.nodes if node.role == "sensitivity"}
     joined = Counter((e.source, e.target) for number, e in enumerate(trace.edges) if number not in plan.channels)
     wide: dict[int, float] = defaultdict(float)
     high: dict[int, float] = defaultdict(float)
     for (source, target), states in joined.items():
         if source in column and target in column and row[source] == row[target]:
-            high[level[source]] = max(high[level[source]], states * STATE_LANE + 6)
+            one = SENSITIVITY_LANE if source in quiet else STATE_LANE
+            high[level[source]] = max(high[level[source]], states * one + 6)
     for name in column:
         wide[level[name]] = max(wide[level[name]], sizes[name][0])
         high[level[name]] = max(high[level[name]], sizes[name][1])

@@ -11,22 +11,32 @@ from typing import Any, Literal
 
 from .dot import to_dot
 from .fold import fold_cells
+from .marks import Along, Below
 from .render import INSTALL, NoRenderer, render, save
 from .trace import Trace
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What `unroll` returns: `dot` is the text, `save` draws it, a notebook shows it; `trace` is what was drawn."""
+    """What `unroll` returns: `dot` is the text, `save` draws it, a notebook shows it; `trace` is what was drawn.
+
+    `show` says what is written beside a message; `along` and `below` add marks to the columns and under the drawing.
+    """
 
     trace: Trace
     parameters: bool = True
     captions: tuple[str, ...] = ()
+    show: str = "norm"
+    along: Along | None = None
+    below: Below | None = None
 
     @cached_property
     def dot(self) -> str:
         """The picture as DOT text with pinned positions."""
-        return to_dot(self.trace, parameters=self.parameters, captions=self.captions)
+        return to_dot(
+            self.trace, parameters=self.parameters, captions=self.captions, show=self.show, along=self.along,
+            below=self.below,
+        )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Draw to .svg, .png or .pdf, or write the .dot; returns the path written: the .dot without Graphviz."""

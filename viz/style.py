@@ -12,7 +12,7 @@ from .trace import Trace, TraceNode
 FONT = "Helvetica"
 INK, QUIET, PAPER, BAND = "#1a1a1a", "#5f5f5f", "#ffffff", "#f3f4f6"
 FRAME = "#ffffff"
-FORWARD, BACKWARD, CUT = "#1a1a1a", "#b3001b", "#6b6b6b"
+FORWARD, BACKWARD, CUT, SENSITIVITY = "#1a1a1a", "#b3001b", "#6b6b6b", "#0b4f9e"
 EM, WIDE, FULL = 0.62, 0.85, 1.1  # widths of letters in units of the font size, on the safe side for any font
 SMALL = 9.0  # font size of what stands beside lines
 
@@ -51,6 +51,7 @@ CARDS = {
         Card("bar", "box", "#fbe6e9", "filled,rounded"),
         Card("constant", "box", "#ffffff", "filled,dashed"),
         Card("parameter", "cylinder", "#e6e0f3", border=1.2),
+        Card("sensitivity", "box", "#e3eefb", border=1.2),
     )
 }
 SYMBOLS = {
@@ -119,7 +120,8 @@ def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: 
     if level == "cell":
         arrow = {"forward": "→ ", "reverse": "← "}.get(node.direction or "", "") if node.cell else ""
         layer = layer_text(node) if node.cell and layers else ""
-        lines = [(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False)]
+        many = f"× {node.steps} steps" if node.steps > 1 else ""
+        lines = [(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False), (many, 9.0, True)]
         return _fit(lines, pad=16, least=(72, 34))
     named = node.label not in ("", node.op)
     lines = [(label if named else symbol, 12.0, named or len(symbol) < 3)]
@@ -185,7 +187,7 @@ def title(trace: Trace) -> str:
     what = " + ".join(cells[:3]) + " …" * (len(cells) > 3) if cells else "A recurrent loop"
     named = ", ".join(layer for layer in layers if isinstance(layer, str))
     several = f", {named or f'{len(layers)} layers'}" if len(layers) > 1 else ""
-    steps = len(trace.steps)
+    steps = trace.length
     if not steps:
         return "Every op" if trace.level == "op" else "A computation"
     every = ", op by op" if trace.level == "op" else ""

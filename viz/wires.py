@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from . import style
-from .layout import STATE_LANE, STUB, STUB_PITCH, Box, Layout
+from .box import Box
+from .layout import SENSITIVITY_LANE, STATE_LANE, STUB, STUB_PITCH, Layout
 from .route import Point, half, parallel, straight, upright
 from .trace import Trace, TraceEdge
 
 APART = 4.0  # half the distance between a value and its message
 PORT = 15.0  # distance between two ends on the same side of a node
+VALUES = 3  # entries of a message that are written where values are wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One line: its kind ("forward", "backward", "cut" or "parameter"), where it runs and what is written beside it."""
+    """One line: its kind (a key of `dot.LINES`), where it runs and what is written beside it."""
 
     kind: str
     source: str
@@ -31,18 +33,55 @@ class Wire:
     width: float = 1.0
 
 
-def wires(trace: Trace, plan: Layout) -> Iterator[Wire]:
-    """Every line of the picture, in the order of the edges of the trace."""
-    norms = [e.message for e in trace.edges if e.message is not None and math.isfinite(e.message)]
-    drawer = _Drawer(trace, plan, max(norms, default=0.0))
+def wires(trace: Trace, plan: Layout, show: str = "norm") -> Iterator[Wire]:
+    """Every line of the picture, in the order of the edges of the trace; `show` is one of `SHOWN`."""
+    forward = {node.id for node in trace.nodes if node.role == "sensitivity"}
+    drawer = _Drawer(trace, plan, show, _largest(e for e in trace.edges if e.source not in forward))
+    loudest = _largest(e for e in trace.edges if e.source in forward)
+    lanes = Counter((e.source, e.target) for e in trace.edges if e.source in forward)
+    drawn: Counter[tuple[str, str]] = Counter()
     for place, edge in enumerate(trace.edges):
-        if edge.source in plan.boxes and edge.target in plan.boxes:
+        if edge.source in forward:
+            ends = edge.source, edge.target
+            yield _sensitivity(edge, plan, (lanes[ends] - 1) / 2 - drawn[ends], loudest)
+            drawn[ends] += 1
+        elif edge.source in plan.boxes and edge.target in plan.boxes:
             yield from drawer.edge(place, edge)
 
 
+def _largest(edges: Iterable[TraceEdge]) -> float:
+    return max((e.message for e in edges if e.message is not None and math.isfinite(e.message)), default=0.0)
+
+
+def _sensitivity(edge: TraceEdge, plan: Layout, lane: float, largest: float) -> Wire:
+    """A forward message: its name and norm above it."""
+    a, b = plan.boxes[edge.source], plan.boxes[edge.target]
+    y, norm = a.y + lane * SENSITIVITY_LANE, edge.message or 0.0
+    label = f"{edge.label} {style.number(norm)}"
+    path = straight([(a.right, y), (b.left, y)])
+    at = (a.right + b.left) / 2, y + 8
+    width = style.pen_width(norm, largest)
+    return Wire("sensitivity", edge.source, edge.target, path, edge.story, label, at, width)
+
+
+def _value(edge: TraceEdge) -> str:
+    """The first entries of a message."""
+    if edge.value is None:
+        return ""
+    entries = [style.number(v) for v in edge.value.reshape(-1)[:VALUES].tolist()]
+    return f"({', '.join(entries)}{', …' * (edge.value.size > VALUES)})"
+
+
+SHOWN: dict[str, Callable[[TraceEdge], str]] = {  # what is written beside a message
+    "norm": lambda edge: style.number(edge.message or 0.0),
+    "shape": lambda edge: style.shape_text(edge.shape) or "1",
+    "value": _value,
+}
+
+
 class _Drawer:
-    def __init__(self, trace: Trace, plan: Layout, largest: float) -> None:
-        self.trace, self.plan, self.largest = trace, plan, largest
+    def __init__(self, trace: Trace, plan: Layout, show: str, largest: float) -> None:
+        self.trace, self.plan, self.show, self.largest = trace, plan, show, largest
         self.labels = {node.id: node.label or node.op for node in trace.nodes}
         self.nodes = {node.id: node for node in trace.nodes}
         self.between = Counter((e.source, e.target) for e in trace.edges)
@@ -172,7 +211,8 @@ class _Drawer:
         y = a.y if abs(a.y - bus) > 10 else bus
         points = [(a.right, y), (trunk, y), (trunk, bus), (x, bus), (x, b.bottom)]
         yield self._forward(edge, straight(points), "", (0, 0), kind="parameter")
-        text = style.number(math.hypot(*self.shared[edge.target])) if use == 0 and self.shared[edge.target] else ""
+        norms = self.shared[edge.target] if use == 0 and self.show == "norm" else []
+        text = style.number(math.hypot(*norms)) if norms else ""
         at = x - style.text_width(text, style.SMALL) / 2 - 3, b.bottom - 13
         yield from self._back(edge, straight([(x + 2 * APART, bus), (x + 2 * APART, b.bottom)]), at, text)
 
@@ -202,7 +242,7 @@ class _Drawer:
             yield Wire("backward", edge.target, edge.source, back, self._tooltip(edge, back=True), label, at, width)
 
     def _text(self, edge: TraceEdge) -> str:
-        return "cut" if edge.cut else "" if edge.message is None else style.number(edge.message)
+        return "cut" if edge.cut else "" if edge.message is None else SHOWN[self.show](edge)
 
     def _tooltip(self, edge: TraceEdge, *, back: bool) -> str:
         ends = [self._name(edge.source), self._name(edge.target)]
@@ -211,7 +251,8 @@ class _Drawer:
             return f"{ends[0]} → {ends[1]}{value}"
         if edge.cut:
             return f"{ends[1]} ⊣ {ends[0]}: detached, no gradient passes"
-        return f"{ends[1]} ⇠ {ends[0]}".replace("⇠", "→") + f": message of norm {edge.message:.6g}"
+        story = f"; {edge.story}" if edge.story else ""
+        return f"{ends[1]} → {ends[0]}: message of norm {edge.message:.6g}{story}"
 
     def _name(self, name: str) -> str:
         node = self.nodes[name]
