@@ -97,7 +97,7 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
     if role == "other":
         last = next((node for node in reversed(nodes) if node.time is None), last)
         if last.time is not None and label == NAMES["other"]:
-            label = next((name for node in nodes if (name := _module(node))), last.op)
+            label = next((module for node in nodes if (module := _module(node))), last.op)
     return replace(last, id=name, op=last.cell or last.op, label=label, role=role, ops=ops)
 
 
