@@ -4,8 +4,10 @@
     viz.unroll(trace).save("unrolled.svg")  # also .png, .pdf, .dot; a notebook shows it by itself
 """
 
+from .cell import cell
+from .explorer import Explorer, explore
 from .picture import Picture, unroll
 from .record import trace
 from .trace import Trace, TraceEdge, TraceNode
 
-__all__ = ["Picture", "Trace", "TraceEdge", "TraceNode", "trace", "unroll"]
+__all__ = ["Explorer", "explore", "Picture", "Trace", "TraceEdge", "TraceNode", "cell", "trace", "unroll"]

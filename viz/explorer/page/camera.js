@@ -1,0 +1,94 @@
+// Pan and zoom: wheel or + and −, drag or shift + arrows; it follows the frame when that is out of sight.
+const camera = { x: 0, y: 0, k: 1 };
+const stage = byId("stage");
+const holder = s("g", { id: "camera" });
+const svg = s("svg", { id: "graph", role: "group", "aria-label": "Values go forward, messages come back" },
+  s("defs", {}, marker("tip", 6, "M0 -3L6.5 0L0 3z"), marker("small", 5, "M0 -2.3L5.5 0L0 2.3z"),
+    marker("tee", 0, "M-1 -5L1 -5L1 5L-1 5z")), holder);
+stage.append(svg);
+
+function marker(id, length, d) {
+  const box = { viewBox: "-10 -10 20 20", markerWidth: 20, markerHeight: 20, refX: 0, refY: 0 };
+  return s("marker", { id, ...box, orient: "auto", markerUnits: "userSpaceOnUse" }, s("path", { d, fill: "context-stroke", stroke: "none" }));
+}
+
+function look() {
+  holder.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`);
+  svg.classList.toggle("far", camera.k < 0.33);
+}
+
+// The whole graph; a long one only as far out as it can be read, beginning at the left.
+function fit(all = true) {
+  const [x, y, w, height] = scene().bounds;
+  const { width, height: room } = stage.getBoundingClientRect();
+  const whole = Math.min(width / w, room / height, 1.6);
+  camera.k = all ? whole : Math.max(whole, Math.min(room / height, 0.8));
+  camera.x = (camera.k * w <= width ? (width - camera.k * w) / 2 : 0) - camera.k * x;
+  camera.y = (room - camera.k * height) / 2 - camera.k * y;
+  look();
+}
+
+function zoom(factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
+  const k = Math.min(8, Math.max(0.01, camera.k * factor));
+  camera.x = x - (x - camera.x) * (k / camera.k);
+  camera.y = y - (y - camera.y) * (k / camera.k);
+  camera.k = k;
+  look();
+}
+
+function pan(dx, dy) {
+  camera.x += dx;
+  camera.y += dy;
+  look();
+}
+
+// Bring a place of the graph to the middle, unless it is in sight with some room around it.
+function follow(left, right, y = null) {
+  const { width, height } = stage.getBoundingClientRect();
+  const [a, b] = [left * camera.k + camera.x, right * camera.k + camera.x];
+  if (a < 20 || b > width - 20) camera.x = width / 2 - ((left + right) / 2) * camera.k;
+  if (y !== null) {
+    const at = y * camera.k + camera.y;
+    if (at < 30 || at > height - 30) camera.y = height / 2 - y * camera.k;
+  }
+  look();
+}
+
+stage.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const box = stage.getBoundingClientRect();
+  if (event.shiftKey) pan(-event.deltaY - event.deltaX, 0);
+  else zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - box.left, event.clientY - box.top);
+}, { passive: false });
+
+let drag = null;
+stage.addEventListener("pointerdown", (event) => { drag = { id: event.pointerId, x: event.clientX, y: event.clientY, moved: false }; });
+stage.addEventListener("pointermove", (event) => {
+  if (!drag || drag.id !== event.pointerId) return;
+  const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
+  if (!drag.moved && Math.hypot(dx, dy) < 4) return;
+  if (!drag.moved) stage.setPointerCapture(event.pointerId);
+  Object.assign(drag, { x: event.clientX, y: event.clientY, moved: true });
+  stage.classList.add("moving");
+  pan(dx, dy);
+});
+for (const end of ["pointerup", "pointercancel"]) {
+  stage.addEventListener(end, (event) => {
+    stage.classList.remove("moving");
+    if (end === "pointerup" && drag && !drag.moved) choose(event.clientX, event.clientY);
+    drag = null;
+  });
+}
+
+// What is under the pointer, or so near that it was meant.
+function choose(x, y) {
+  const near = [[0, 0], ...[4, 8].flatMap((r) => [[r, 0], [-r, 0], [0, r], [0, -r], [r, r], [-r, -r], [r, -r], [-r, r]])];
+  for (const [dx, dy] of near) {
+    const item = document.elementFromPoint(x + dx, y + dy)?.closest?.(".node, .line")?.item;
+    if (item) return select(item.node ? `n${item.node.at}` : `e${item.edge.at}`);
+  }
+  return select(null);
+}
+
+addEventListener("beforeprint", () => { camera.before = { ...camera }; fit(); });
+addEventListener("afterprint", () => { Object.assign(camera, camera.before); look(); });
