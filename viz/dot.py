@@ -24,16 +24,21 @@ LINES = {  # drawn in this order, messages on top
     for kind, colour, text, dash, head, size in (
         ("parameter", style.QUIET, style.QUIET, "solid", "normal", "0.6"),
         ("forward", style.FORWARD, style.INK, "solid", "normal", "0.7"),
+        ("recurrent", style.FORWARD, style.INK, "bold", "normal", "0.8"),
         ("cut", style.CUT, style.CUT, "dotted", "tee", "1"),
         ("backward", style.BACKWARD, style.BACKWARD, "dashed", "normal", "0.7"),
         ("sensitivity", style.SENSITIVITY, style.SENSITIVITY, "solid", "vee", "0.7"),
     )
 }
-ARROW = {"parameter": 6.0, "forward": 7.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0}  # of their arrowheads
+ARROW = {  # lengths of their arrowheads
+    "parameter": 6.0, "forward": 7.0, "recurrent": 8.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0,
+}  # fmt: skip
+WHEN = {"step": "every step t"}  # what stands under a column that is not one step
 LEGEND = {
     "forward": "a value goes forward",
     "backward": "its message comes back: the gradient that this edge hands over; number: norm, width: its logarithm",
     "parameter": "a shared parameter, drawn once (× uses); the messages of all steps add up to its gradient",
+    "recurrent": "what this step leaves is what the next one begins with: t−1 → t",
     "cut": "cut: detached here, no message passes",
     "sensitivity": "a forward message: how the state depends on parameters, dz/dθ, by what they meet; number: norm",
 }
@@ -98,7 +103,7 @@ def _write_marks(graph: Any, marks: Iterable[Mark]) -> None:
         looks = {"shape": "box" if mark.fill or mark.line else "plaintext", "penwidth": "1", "fontcolor": mark.ink}
         looks["style"] = ",".join(["filled"] * bool(mark.fill) + [mark.dash] * bool(mark.line)) or "solid"
         looks |= {"fillcolor": mark.fill or style.PAPER, "color": mark.line or mark.fill or style.PAPER}
-        label = _html(mark.lines) if mark.lines else ""
+        label = _html(mark.lines, mark.align) if mark.lines else ""
         graph.node(mark.name, label=label, tooltip=escape(mark.tooltip), peripheries="1" if mark.line else "0",
                    **looks, **_place(mark.name, mark.box), **{"class": "mark"})  # fmt: skip
 
@@ -131,11 +136,13 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _html(lines: Iterable[tuple[str, float, bool]]) -> str:
+def _html(lines: Iterable[tuple[str, float, bool]], align: str = "middle") -> str:
     parts = []
     for text, size, bold in lines:
         words = html.escape(_printable(text), quote=True)
         parts.append(f'<font point-size="{size:g}">{f"<b>{words}</b>" if bold else words}</font>')
+    if align == "left":
+        return "<" + "".join(part + '<br align="left"/>' for part in parts) + ">"
     return f"<{'<br/>'.join(parts)}>"
 
 
@@ -175,7 +182,8 @@ def _write_background(graph: Any, trace: Trace, plan: Layout, captions: Sequence
     for at, (time, band) in enumerate(plan.bands.items()):
         caption = f" · {style.clip(captions[at], 12)}" if at < len(captions) and captions[at] else ""
         last = f" … {time + steps[time] - 1}" if steps[time] > 1 else ""
-        _heading(graph, f"time_{at}", f"t = {time}{last}{caption}", axes[time], band.bottom + 12, 11)
+        when = WHEN.get(trace.level, f"t = {time}")
+        _heading(graph, f"time_{at}", f"{when}{last}{caption}", axes[time], band.bottom + 12, 11)
     for at, (name, box, axis) in enumerate(plan.frames):
         width = style.text_width(name, 9) + 8
         x = box.left + 8 if axis - box.left > width + 8 or box.right - axis < width + 8 else box.right - width

@@ -60,8 +60,9 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
 
     arguments, readers = defaultdict(list), defaultdict(list)
     for edge in trace.edges:
-        arguments[edge.target].append(edge.source)
-        readers[edge.source].append(edge.target)
+        if not edge.recurrent:
+            arguments[edge.target].append(edge.source)
+            readers[edge.source].append(edge.target)
 
     depth = _depths(inside, column, lane_of, arguments, readers)
     height = [0] * len(stacked)

@@ -24,6 +24,7 @@ STATE_LANE = 40.0  # height that one state needs between two cells: its name, th
 SENSITIVITY_LANE = 22.0  # and one forward message
 BUS_DROP = 34.0  # how far below its lane the line runs that brings the parameters
 STUB, STUB_PITCH = 22.0, 20.0  # length of the line by which a parameter enters an op, and the distance of two of them
+NEXT_DROP = 12.0  # below the first row, the distance of the lines that lead to the next step
 OVERHANG, PADDING = 30.0, 14.0  # of a bar beyond the steps, of a band around its column
 RAIL_GAP, TRUNK = 48.0, 7.0  # right of the rail; between the vertical lines that lead from it to the lanes
 
@@ -140,7 +141,7 @@ def _sizes(plan: Layout, trace: Trace) -> dict[str, tuple[float, float]]:
     """Width and height; at cell level all of a lane are alike, and high enough for the states that they pass on."""
     column, row, level = plan.grid.column, plan.grid.row, plan.grid.level
     sizes = {name: (face.width, face.height) for name, face in plan.faces.items() if name not in plan.grid.rail}
-    if trace.level == "op":
+    if trace.level != "cell":
         return sizes
     quiet = {node.id for node in trace.nodes if node.role == "sensitivity"}
     joined = Counter((e.source, e.target) for number, e in enumerate(trace.edges) if number not in plan.channels)
@@ -221,7 +222,7 @@ def _set_rail(plan: Layout, trace: Trace, width: float) -> None:
 def _set_backgrounds(plan: Layout, trace: Trace) -> None:
     """The band behind each time step and, at op level, the frame around each cell."""
     fed = {plan.grid.level.get(e.target) for e in trace.edges if e.source in plan.grid.rail}
-    bus = BUS_DROP if 0 in fed and trace.level == "cell" else 0.0
+    bus = BUS_DROP if 0 in fed and trace.level == "cell" else NEXT_DROP * sum(e.recurrent for e in trace.edges)
     for at, (left, right) in enumerate(plan.columns):
         if (time := plan.grid.time(at)) is not None:
             bottom, top = plan.rows[0][0] - PADDING - 20 - bus, plan.rows[-1][1] + PADDING

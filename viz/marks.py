@@ -19,7 +19,10 @@ Line = tuple[str, float, bool]  # text, size, bold
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A rectangle with lines of text: `fill` and `line` are its colours (none: not drawn), `behind` all else or not."""
+    """A rectangle with lines of text: `fill` and `line` are its colours (none: not drawn), `behind` all else or not.
+
+    Lines begin at the same x with `align` "left".
+    """
 
     name: str
     box: Box
@@ -30,6 +33,7 @@ class Mark:
     ink: str = style.INK
     tooltip: str = " "
     behind: bool = False
+    align: str = "middle"
 
 
 def text(
@@ -38,7 +42,7 @@ def text(
 ) -> Mark:  # fmt: skip
     """Lines of text below `top`; x is their middle, or with `align="left"` where the longest begins."""
     lines = tuple((line, size, bold) for line in words)
-    width = max(style.text_width(line, size) for line, _, _ in lines) * (1.1 if bold else 1.0)
-    height = 1.3 * size * len(lines)
+    width = max(style.text_width(line, size) for line, _, _ in lines) * (1.1 if bold else 1.0) + size / 2
+    height = 1.3 * size * len(lines) + 4
     return Mark(name, Box(x + (width / 2 if align == "left" else 0.0), top - height / 2, width, height), lines,
-                ink=ink, tooltip=tooltip)  # fmt: skip
+                ink=ink, tooltip=tooltip, align=align)  # fmt: skip

@@ -46,6 +46,7 @@ CARDS = {
         Card("state", "box", "#ffe08a", "filled,rounded", 1.2, 2),
         Card("gate", "box", "#fff1b8", "filled,rounded"),
         Card("other", "ellipse", "#fbe6e9"),
+        Card("linear", "box", "#ffffff"),
         Card("output", "box", "#dcf2dc"),
         Card("loss", "octagon", "#f7d4cf", border=1.4),
         Card("bar", "box", "#fbe6e9", "filled,rounded"),
@@ -80,6 +81,8 @@ def card(node: TraceNode, level: str) -> Card:
     """The card of a node: a cell that was folded into one node has one of its own."""
     if node.role == "other" and node.time is None:
         return CARDS["bar"]
+    if level == "step" and node.op == "previous":
+        return CARDS["state"]
     return CARDS["cell" if level == "cell" and node.role == "state" and node.time is not None else node.role]
 
 
@@ -113,7 +116,8 @@ def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: 
     label, shape = clip(name or node.label or node.op), shape_text(node.shape)
     symbol = SYMBOLS.get(node.op, node.op)
     if node.role == "parameter":
-        lines = [(f"{label} × {uses}", 12.0, True), (shape, 9.0, False)]
+        often = f" × {uses}" if level != "step" else ""  # a step that stands for all uses it every time
+        lines = [(label + often, 12.0, True), (shape, 9.0, False)]
         lines += [(f"‖gradient‖ {number(node.gradient)}", 9.0, False)] if node.gradient is not None else []
         return _fit(lines, pad=14, least=(64, 24 + 12 * len(lines)))
     beginning = "initial state" if node.role == "state" and node.time is None else ""
@@ -125,7 +129,7 @@ def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: 
         return _fit(lines, pad=16, least=(72, 34))
     named = node.label not in ("", node.op)
     lines = [(label if named else symbol, 12.0, named or len(symbol) < 3)]
-    plain = node.op in ("leaf", "constant", "pick", "cut", node.label)
+    plain = node.op in ("leaf", "constant", "pick", "cut", "previous", "given", "output", node.label)
     lines += [(beginning or f"= {symbol}", 9.0, False)] if named and (beginning or not plain) else []
     return _fit(lines, pad=12, least=(36, 26))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "other", "sensitivity")
+ROLES = ("input", "state", "gate", "parameter", "output", "loss", "constant", "other", "linear", "sensitivity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class TraceEdge:
     `argument` counts the arguments of `target`, so x * x has two edges. `value` is the message itself (an array), kept
     where several must be summed before their norm is taken. A `cut` edge passes through a detach: it has no message.
     Between two nodes of role "sensitivity" it is the norm of what goes forward instead. `shape` is that of the message,
-    `story` what else there is to tell of it.
+    `story` what else there is to tell of it. A `recurrent` edge, of a step that stands for all, leads to the next one.
     """
 
     source: str
@@ -57,6 +57,7 @@ class TraceEdge:
     value: Any = field(default=None, compare=False, repr=False)
     shape: tuple[int, ...] = ()
     story: str = ""
+    recurrent: bool = False
 
 
 @dataclass(frozen=True)

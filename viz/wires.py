@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from . import style
 from .box import Box
-from .layout import SENSITIVITY_LANE, STATE_LANE, STUB, STUB_PITCH, Layout
+from .layout import NEXT_DROP, SENSITIVITY_LANE, STATE_LANE, STUB, STUB_PITCH, Layout
 from .route import Point, half, parallel, straight, upright
 from .trace import Trace, TraceEdge
 
@@ -102,6 +102,8 @@ class _Drawer:
     def edge(self, place: int, edge: TraceEdge) -> Iterator[Wire]:
         if edge.source in self.plan.grid.rail:
             yield from self._parameter(edge)
+        elif edge.recurrent:
+            yield self._to_the_next(place, edge)
         elif place in self.plan.channels:
             points = self._around(place, edge)
             (x0, y0), (x1, y1) = max(pairwise(points), key=lambda piece: math.dist(*piece))
@@ -181,6 +183,18 @@ class _Drawer:
             points += [(channels[0], over), (channels[1], over)]
         return [*points, (channels[-1], stop[-1][1]), *stop[::-1]]
 
+    def _to_the_next(self, place: int, edge: TraceEdge) -> Wire:
+        """From the new state down beside the column and up into the old one, from below."""
+        plan = self.plan
+        (turn,) = plan.channels[place]
+        x, stop = plan.channel(*turn), plan.boxes[edge.target]
+        under = stop.bottom - NEXT_DROP * (turn[1] + 1)
+        start = self._side(edge.source, plan.boxes[edge.source], right=True)
+        points = [*start, (x, start[-1][1]), (x, under), (stop.x, under), (stop.x, stop.bottom)]
+        at = self._beside(edge, x, (start[-1][1] + under) / 2)
+        path, told = straight(points), self._tooltip(edge, back=False)
+        return Wire("recurrent", edge.source, edge.target, path, told, edge.label, at, 1.8)
+
     def _side(self, name: str, box: Box, *, right: bool) -> list[Point]:
         """Where a line leaves a node sideways: directly when the node stands at the end of its row, else from above."""
         low, high = self.outer[self.plan.grid.column[name], self.plan.grid.row[name]]
@@ -203,7 +217,7 @@ class _Drawer:
         a, b = plan.boxes[edge.source], plan.boxes[edge.target]
         use = self.entered[edge.target]
         self.entered[edge.target] += 1
-        if self.trace.level == "op":
+        if self.trace.level != "cell":
             yield from self._stub(edge, b, use)
             return
         x = b.left + 9
@@ -242,7 +256,9 @@ class _Drawer:
             yield Wire("backward", edge.target, edge.source, back, self._tooltip(edge, back=True), label, at, width)
 
     def _text(self, edge: TraceEdge) -> str:
-        return "cut" if edge.cut else "" if edge.message is None else SHOWN[self.show](edge)
+        if edge.cut or edge.recurrent:
+            return edge.label if edge.recurrent else "cut"
+        return "" if edge.message is None else SHOWN[self.show](edge)
 
     def _tooltip(self, edge: TraceEdge, *, back: bool) -> str:
         ends = [self._name(edge.source), self._name(edge.target)]
