@@ -103,7 +103,11 @@ def _write_marks(graph: Any, marks: Iterable[Mark]) -> None:
         looks = {"shape": "box" if mark.fill or mark.line else "plaintext", "penwidth": "1", "fontcolor": mark.ink}
         looks["style"] = ",".join(["filled"] * bool(mark.fill) + [mark.dash] * bool(mark.line)) or "solid"
         looks |= {"fillcolor": mark.fill or style.PAPER, "color": mark.line or mark.fill or style.PAPER}
-        label = _html(mark.lines, mark.align) if mark.lines else ""
+        label = _html(mark.lines) if mark.lines else ""
+        if mark.align == "left":  # plain text, which alone can begin at the side of a node of a given width
+            looks["fontname"] = style.FONT + "-Bold" * mark.lines[0][2]
+            looks["fontsize"] = f"{mark.lines[0][1]:g}"
+            label = "".join(escape(line) + r"\l" for line, _, _ in mark.lines)
         graph.node(mark.name, label=label, tooltip=escape(mark.tooltip), peripheries="1" if mark.line else "0",
                    **looks, **_place(mark.name, mark.box), **{"class": "mark"})  # fmt: skip
 
@@ -136,13 +140,11 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _html(lines: Iterable[tuple[str, float, bool]], align: str = "middle") -> str:
+def _html(lines: Iterable[tuple[str, float, bool]]) -> str:
     parts = []
     for text, size, bold in lines:
         words = html.escape(_printable(text), quote=True)
         parts.append(f'<font point-size="{size:g}">{f"<b>{words}</b>" if bold else words}</font>')
-    if align == "left":
-        return "<" + "".join(part + '<br align="left"/>' for part in parts) + ">"
     return f"<{'<br/>'.join(parts)}>"
 
 

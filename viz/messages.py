@@ -26,8 +26,8 @@ IDENTITIES = ("tooltip", "text")
 GREEK = {"alpha": "α", "beta": "β", "zeta": "ζ", "gamma": "γ", "nu": "ν"}
 PARTS = ("before", "crossing", "after")
 SUMS = (
-    "Below every gap: ∂L/∂θ as the losses before it give it (by Γ), as it crosses (m Γ), as later steps add to it (by m);"
-    " each part projected on ∂L/∂θ, their sum is its norm."
+    "Below every gap: the part of ∂L/∂θ that losses before it give (by Γ), that crosses it (m Γ), and that later steps "
+    "give (by m); each projected on ∂L/∂θ, so that they add up to its norm."
 )
 
 
