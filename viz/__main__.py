@@ -16,6 +16,7 @@ from zoo.errors import UserError
 from .example import LOSSES, Example
 from .explorer import explore
 from .picture import unroll
+from .plots import commands as plots
 from .record import trace
 from .trace import Trace
 
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     page = _command(commands, "explore", "a page to step through it in a browser", ABOUT_EXPLORE, EXAMPLES_EXPLORE)
     page.add_argument("--out", default="explorer.html", metavar="FILE", help=".html (default: %(default)s)")
     page.set_defaults(run=_explore)
+    plots.add(commands)
     return top
 
 

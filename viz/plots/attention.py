@@ -38,7 +38,7 @@ def attention(weights: Any, source: Sequence[str], target: Sequence[str], *, tit
     if values.size == 0 or not ((values >= 0).all() and np.allclose(values.sum(1), 1, atol=ROUNDING)):
         bad = [f"row {t} adds up to {s:.4g}" for t, s in enumerate(values.sum(1)) if abs(s - 1) > ROUNDING or not s >= 0]
         raise ValueError(f"attention: weights are at least 0 and each row adds up to 1; {', '.join(bad[:3]) or 'some are negative, or none'}")
-    rows, columns = ["".join(map(shown, token)) for token in target], ["".join(map(shown, token)) for token in source]
+    rows, columns = ([_legible(token) for token in tokens] for tokens in (target, source))
     longest = max(map(len, columns))
     cell = 0.34 if max(values.shape) <= 24 else 0.2
 
@@ -67,3 +67,8 @@ def attention(weights: Any, source: Sequence[str], target: Sequence[str], *, tit
     size = (2.0 + cell * len(columns) + 0.09 * max(map(len, rows)), 1.4 + cell * len(rows) + 0.08 * longest)
     default = "Attention: what each symbol was written from"
     return Plot("attention", title or default, {"weights": values}, paint, (max(size[0], 4.2), max(size[1], 2.6)), "".join([*rows, *columns]))
+
+
+def _legible(token: str) -> str:
+    """A token as it is; what is blank alone, or has no form, as a symbol."""
+    return "".join(c if c == " " and token.strip() else shown(c) for c in token)

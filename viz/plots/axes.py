@@ -121,9 +121,9 @@ def colour_bar(figure: Any, mesh: Any, axes: Any, label: str, *, log: bool = Fal
     return bar
 
 
-def legend(axes: Any, **options: Any) -> Any:
-    """Which line is which, above the axes and never over the lines."""
-    return axes.legend(**{"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "handlelength": 3.2} | options)
+def legend(figure: Any, axes: Any, **options: Any) -> Any:
+    """Which line is which, below the axes and never over the lines."""
+    return figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", handlelength=3.2, **options)
 
 
 __all__ = [

@@ -46,12 +46,12 @@ def clip(history: Sequence[float] | Sequence[Mapping[str, Any]], threshold: floa
         size = 8 if len(before) <= 200 else 3
         top.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), label=f"threshold {threshold:g}")
         top.vlines(ends[clipped], after[clipped], before[clipped], color=COLOURS[1], linewidth=0.5, alpha=0.6)
-        top.scatter(ends[clipped], before[clipped], size, COLOURS[1], "^", label="before, clipped")
-        top.scatter(ends[~clipped], before[~clipped], size, COLOURS[0], "o", label="as it was")
+        top.scatter(ends[clipped], before[clipped], size, COLOURS[1], marker="^", label="before, clipped")
+        top.scatter(ends[~clipped], before[~clipped], size, COLOURS[0], marker="o", label="as it was")
         if (before > 0).any():
             log_scale(top.yaxis)
         top.set_ylabel("‖g‖")
-        legend(top, ncols=3, markerscale=1.6)
+        legend(figure, top, ncols=3, markerscale=1.6)
         below.fill_between(ends, 100 * share, step="pre", color=COLOURS[1], alpha=0.35, linewidth=0)
         below.plot(ends, 100 * share, drawstyle="steps-pre", color=COLOURS[1], linewidth=1)
         below.set(ylim=(0, 103), yticks=(0, 50, 100), ylabel="% clipped", xlabel="update")

@@ -128,7 +128,7 @@ def _styled(text: str) -> Any:
         import matplotlib
     except ImportError as error:
         raise ImportError("this picture is drawn by matplotlib, which is not installed: pip install matplotlib") from error
-    return matplotlib.rc_context({**STYLE, "font.family": [*families(text), *FAMILY]})
+    return matplotlib.rc_context({**STYLE, "font.family": [FAMILY[0], *families(text), *FAMILY[1:]]})
 
 
 def _described(svg: bytes, title: str, notes: Mapping[str, Sequence[str]]) -> bytes:

@@ -50,7 +50,8 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
     labels = _labels(list(bands))
 
     def paint(figure: Any) -> dict[str, Any]:
-        parts = figure.subplots(len(bands), 2, width_ratios=(5, 1), squeeze=False, gridspec_kw={"hspace": 0.02})
+        figure.get_layout_engine().set(hspace=0.02)
+        parts = figure.subplots(len(bands), 2, width_ratios=(5, 1), squeeze=False)
         notes: dict[str, Any] = {}
         mesh: Any = None
         for (band, scatter), (name, rows) in zip(parts, bands.items(), strict=True):

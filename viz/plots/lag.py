@@ -49,8 +49,8 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
         if scale["vmin"] == top:
             scale = {"vmin": top / 10, "vmax": top}
         zero = past & (norms == 0)
-        notes: dict[str, Any] = {}
         if zero.any():
+            main.annotate("grey: exactly 0", (0.98, 0.96), xycoords="axes fraction", ha="right", color=QUIET)
             grid(main, np.ma.masked_where(~zero, norms), gid="zeros", cmap=ListedColormap([PALE]))
             if T <= 60:
                 rows, columns = np.nonzero(zero)
@@ -61,16 +61,18 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
         )
         main.set(ylabel="loss at step t")
         main.xaxis.set_visible(False)
+        if text and T <= 40:
+            main.set_yticks(range(T), [shown(c) for c in text[:T]])
         if text and T <= 60:
-            main.set_yticks(range(T), [shown(c) for c in text[:T]], fontsize=8 if T <= 40 else 6)
             below.set_xticks(range(T), [shown(c) for c in text[:T]], fontsize=8 if T <= 40 else 6)
         steps = np.arange(T)
         right.barh(steps, losses, color=COLOURS[0], height=0.8)
         below.bar(steps, uses, color=COLOURS[0], width=0.8)
         right.set_xlabel("‖dℓₜ/dθ‖")
         below.set(ylabel="‖Σₜ C‖", xlabel=f"use of θ ={where} at step τ" if where else "use of θ, all parameters, at step τ")
-        right.locator_params("x", nbins=3)
-        below.locator_params("y", nbins=3)
+        for axis, each in ((right.xaxis, losses), (below.yaxis, uses)):
+            axis.set_ticks([0, each.max()], ["0", f"{each.max():.2g}"])
+        right.tick_params(axis="x", labelbottom=True)
         right.tick_params(axis="y", length=0)
         bar = colour_bar(figure, mesh, parts.ravel().tolist(), "‖C[t, τ]‖", log=True, shrink=0.8)
         if norms[norms > 0].min() < scale["vmin"]:

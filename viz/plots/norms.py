@@ -45,7 +45,7 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
     data = {f"{name}/{part}".lstrip("/"): each for name, parts in values.items() for part, each in parts.items()}
     steps = max(len(each) for each in data.values())
     at_end = all(not parts["g"][:-1].any() for parts in values.values())  # so that δ_t = m_t before the end
-    words = PARTS if not at_end else {"delta": "‖δₜ‖ = ‖mₜ‖, the only error enters at the last step"}
+    words = PARTS if not at_end else {"delta": "‖δₜ‖ = ‖mₜ‖"}
     if len(values) == 1:  # a panel with all norms; else one for each norm, with all problems
         panels = [("norm", [(part, label, next(iter(values.values()))[part]) for part, label in words.items()])]
     else:
@@ -59,15 +59,15 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
                 _line(axes, part, each, look(i), name + (_factor(each) if at_end else ""))
             time_axis(axes, steps, text if len(panels) == 1 else "")
             _floor(axes, data.values())
-        if len(row) == 1 or any((each[:-1] == 0).any() for each in data.values()):
+        if any((each[:-1] == 0).any() for each in data.values()):
             row[0].plot([], [], "D", color=QUIET, mfc=PAPER, markersize=3.2, label="at the edge: exactly 0")
-        legend(row[0], ncols=5)
+        legend(figure, row[0], ncols=3 if len(row) == 1 else 5)
         row[-1].annotate(
-            "← messages travel this way", (1, 1), (0, 6), xycoords="axes fraction", textcoords="offset points",
-            ha="right", color=QUIET, fontsize=8,
+            "← messages travel this way", (1, 0), (0, 3), xycoords="axes fraction", textcoords="offset points",
+            ha="right", color=QUIET, fontsize=7,
         )  # fmt: skip
 
-    default = "Norms of the messages of backpropagation through time"
+    default = "Messages of backpropagation through time" + (", the loss at the last step" if at_end else "")
     return Plot("norms", title or default, data, paint, (6.8, 3.7) if len(panels) == 1 else (10.4, 3.6), text)
 
 

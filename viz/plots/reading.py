@@ -15,6 +15,8 @@ from zoo.run import Run
 from zoo.tasks import text as texts
 from zoo.tasks.char_lm import CharModel
 
+from .axes import shown
+
 LOSSES = ("each", "last")
 OPENING = '''She wrote "see you (soon)".
 
@@ -50,6 +52,16 @@ class Reading:
                 found.append([leaf.numpy().reshape(-1) for leaf in tg.tree.leaves(carry)])
         names = tg.bptt.parameter_names(carry)
         return {name: np.stack(column) for name, column in zip(names, zip(*found, strict=True), strict=True)}
+
+    def guesses(self, count: int = 5) -> list[str]:
+        """After each character the likeliest next ones, with their probabilities, as words."""
+        with tg.no_grad():
+            probabilities = tg.softmax(self.logits(self.xs)).numpy()[:, 0]
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+        return [
+            " ".join(f"{shown(self.characters[k])} {row[k]:.0%}" for k in order)
+            for row, order in zip(probabilities, best, strict=True)
+        ]
 
 
 def passage(path: str | None, steps: int) -> str:
