@@ -5,11 +5,12 @@
 """
 
 from .cell import cell
+from .compare import compare
 from .explorer import Explorer, explore
 from .picture import Picture, unroll
 from .plots import attention, clip, connect, gates, jacobians, lag, norms, search_units, units
 from .record import trace
 from .trace import Trace, TraceEdge, TraceNode
 
-__all__ = ["Explorer", "explore", "Picture", "Trace", "TraceEdge", "TraceNode", "cell", "trace", "unroll"]
+__all__ = ["Explorer", "explore", "Picture", "Trace", "TraceEdge", "TraceNode", "cell", "compare", "trace", "unroll"]
 __all__ += ["attention", "clip", "connect", "gates", "jacobians", "lag", "norms", "search_units", "units"]

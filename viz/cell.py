@@ -40,7 +40,7 @@ def cell(what: Any, *, layer: int | str | None = None, title: str = "") -> Pictu
     neither, and UserError for a name that there is not.
 
     >>> drawn = cell("ElmanRNN").trace
-    >>> [edge.label for edge in drawn.edges if edge.recurrent], [node.op for node in drawn.nodes if node.role == "gate"]
+    >>> [e.label for e in drawn.edges if e.recurrent], [n.op for n in drawn.nodes if n.role == "state"]
     (['t−1 → t'], ['tanh'])
     """
     found = what if isinstance(what, Trace) else _run(what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from .trace import Trace, TraceNode
 
@@ -27,6 +28,7 @@ class Grid:
     times: list[float]
     bars: frozenset[str]
     rail: frozenset[str]
+    parts: dict[str, tuple[int, int]]  # run → its first and last row, where several are drawn together
 
     def time(self, column: int) -> int | None:
         """The time step of a column; None for the columns of initial states."""
@@ -36,7 +38,9 @@ class Grid:
 
 def lane(node: TraceNode) -> Hashable:
     """What the nodes that stand side by side over time have in common."""
-    return (node.role,) if node.role in LANE_ORDER else ("cell", node.layer, node.direction, node.cell)
+    if node.role in LANE_ORDER:
+        return node.role, node.part
+    return "cell", node.part, node.layer, node.direction, node.cell
 
 
 def grid(trace: Trace, *, parameters: bool = True) -> Grid:
@@ -51,10 +55,12 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
     places = {time: place for place, time in enumerate(times)}
     column = {name: places[time] for name, time in when.items()}
 
-    lanes: dict[Hashable, int] = {}
+    lanes: dict[Any, int] = {}
     for node in inside:
         lanes.setdefault(lane(node), len(lanes))
-    stacked = sorted(lanes, key=lambda key: (LANE_ORDER.get(key[0], 1), lanes[key]))  # type: ignore[index]
+    parts = {name: -place for place, name in enumerate(dict.fromkeys(node.part for node in shown))}  # first on top
+    stacked = sorted(lanes, key=lambda key: (parts[key[1]], LANE_ORDER.get(key[0], 1), lanes[key]))
+    below = {name: sum(parts[key[1]] < parts[name] for key in stacked) - 1 for name in parts}
     place_of = {key: place for place, key in enumerate(stacked)}
     lane_of = {node.id: place_of[lane(node)] for node in inside}
 
@@ -73,7 +79,8 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
     base: dict[str, int] = {}
     for node in trace.nodes:
         if node.id in bars:
-            base[node.id] = max((lane_of.get(m, base.get(m, -1)) for m in arguments[node.id]), default=-1)
+            under = (lane_of.get(m, base.get(m, below[node.part])) for m in arguments[node.id])
+            base[node.id] = max(under, default=below[node.part])
             above[base[node.id]].append(node.id)
 
     row: dict[str, int] = {}
@@ -95,7 +102,12 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
     for node in inside:
         row[node.id] = first_row[lane_of[node.id]] + depth[node.id]
         level[node.id] = first_level[lane_of[node.id]]
-    return Grid(column, row, level, levels, times, bars, rail)
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for node in shown:
+        if node.id in row:
+            rows_of[node.part].append(row[node.id])
+    spans = {name: (min(rows), max(rows)) for name, rows in rows_of.items()}
+    return Grid(column, row, level, levels, times, bars, rail, spans)
 
 
 def _depths(

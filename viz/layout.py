@@ -24,6 +24,7 @@ STATE_LANE = 40.0  # height that one state needs between two cells: its name, th
 SENSITIVITY_LANE = 22.0  # and one forward message
 BUS_DROP = 34.0  # how far below its lane the line runs that brings the parameters
 STUB, STUB_PITCH = 22.0, 20.0  # length of the line by which a parameter enters an op, and the distance of two of them
+PART_GAP = 30.0  # more between two runs that are drawn together
 NEXT_DROP = 12.0  # below the first row, the distance of the lines that lead to the next step
 OVERHANG, PADDING = 30.0, 14.0  # of a bar beyond the steps, of a band around its column
 RAIL_GAP, TRUNK = 48.0, 7.0  # right of the rail; between the vertical lines that lead from it to the lanes
@@ -191,9 +192,10 @@ def _set_rows(plan: Layout, sizes: dict[str, tuple[float, float]]) -> None:
     for name, (_, height) in sizes.items():
         heights[plan.grid.row[name]] = max(heights[plan.grid.row[name]], height)
     first_rows = {first for first, _ in plan.grid.levels}
+    parts = {first for first, _ in plan.grid.parts.values()}
     y = 0.0
     for row in range(len(heights)):
-        y += 0.0 if row == 0 else LANE_GAP if row in first_rows else ROW_GAP
+        y += 0.0 if row == 0 else LANE_GAP + PART_GAP * (row in parts) if row in first_rows else ROW_GAP
         plan.rows.append((y, y + heights[row]))
         y += heights[row]
 

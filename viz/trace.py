@@ -18,7 +18,8 @@ class TraceNode:
 
     `time`, `layer`, `direction` and `cell` are the scope tags under which it was computed (None where no such tag was
     set); `stats` holds mean, std, norm, min and max of the value when it was known, `gradient` the norm of dL/d(value)
-    for leaves, and `ops` and `steps` how many ops and time steps (from `time` on) a folded node stands for.
+    for leaves, and `ops` and `steps` how many ops and time steps (from `time` on) a folded node stands for. `part`
+    tells runs apart that are drawn together.
     """
 
     id: str
@@ -36,6 +37,7 @@ class TraceNode:
     gradient: float | None = None
     ops: int = 1
     steps: int = 1
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
