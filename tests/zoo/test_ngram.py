@@ -84,7 +84,7 @@ def test_on_the_text_of_python_3_11_the_figures_are_the_known_ones():
     vocabulary = text.Vocabulary.of(corpus.text)
     train, held_out = text.split(vocabulary.encode(corpus.text))
     found = ngram.bits_by_order(train, held_out, vocabulary=len(vocabulary))
-    assert [round(bits, 2) for bits in found.values()] == [4.67, 3.34, 2.45, 1.95, 1.76]
+    assert list(found.values()) == pytest.approx([4.67, 3.34, 2.45, 1.95, 1.76], abs=0.02)  # each 3.11.x has its text
 
 
 @pytest.mark.parametrize(

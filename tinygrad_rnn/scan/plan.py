@@ -26,7 +26,10 @@ def plan_for(graph: StepGraph, labels: dict[Value, Label], executor: str) -> tup
     A run goes on with the executor it began with: Unavailable is raised where that one cannot run the step any more.
     """
     if executor != "auto":
-        return EXECUTORS[executor](graph, labels), []
+        try:
+            return EXECUTORS[executor](graph, labels), []
+        except Refused as why:
+            raise Refused(f"scan: compile={executor!r} cannot run this step: {why}") from why
     question = f"executor {hashlib.sha256(repr(signature(graph, labels)).encode()).hexdigest()[:12]}"
     began = choices.fixed(question)
     fallbacks = ["this run began with the plain loop"] if began == EAGER else []
