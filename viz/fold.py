@@ -98,7 +98,11 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
         last = next((node for node in reversed(nodes) if node.time is None), last)
         if last.time is not None and label == NAMES["other"]:
             label = next((module for node in nodes if (module := _module(node))), last.op)
-    return replace(last, id=name, op=last.cell or last.op, label=label, role=role, ops=ops)
+    n = last  # written out: dataclasses.replace takes most of the time of a long sequence
+    return TraceNode(
+        name, n.cell or n.op, label, n.shape, n.dtype, n.time, n.layer, n.direction, role, n.cell, n.scope, n.stats,
+        n.gradient, ops, n.steps,
+    )  # fmt: skip
 
 
 def _module(node: TraceNode) -> str:
