@@ -15,6 +15,7 @@ from .marks import Along, Below, Mark
 from .route import pos
 from .trace import Trace, TraceNode
 from .wires import Wire, wires
+from .wrap import wrapped
 
 GRAPH = {"layout": "nop2", "splines": "true", "outputorder": "nodesfirst", "bgcolor": style.PAPER, "pad": "0.15"}
 NODE = {"fixedsize": "true", "fontname": style.FONT, "fontcolor": style.INK, "margin": "0"}
@@ -46,17 +47,20 @@ LEGEND = {
 
 def to_dot(
     trace: Trace, *, parameters: bool = True, captions: Sequence[str] = (), show: str = "norm",
-    along: Along | None = None, below: Below | None = None,
+    along: Along | None = None, below: Below | None = None, wrap: int | None = None,
 ) -> str:  # fmt: skip
     """The picture of a trace as DOT text, laid out here: `layout=nop2` tells Graphviz to draw, not to arrange.
 
-    `show` says what is written beside messages; `along` and `below` add marks: to the columns, under the drawing.
+    `show` says what is written beside messages; `along` and `below` add marks: to the columns, under the drawing;
+    `wrap` is how many steps stand in a row.
     """
     import graphviz
 
     plan = arrange(trace, parameters=parameters)
     plan.marks += along(plan) if along else ()
     lines = list(wires(trace, plan, show))
+    if wrap is not None:
+        plan, lines = wrapped(plan, lines, wrap)
     graph = graphviz.Digraph("unrolled", graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
     _write_background(graph, trace, plan, captions)
     names = identifiers(node.id for node in trace.nodes)
@@ -70,8 +74,9 @@ def to_dot(
         graph.attr("edge", **LINES[kind], **{"class": kind})
         for count, wire in enumerate(drawn):
             label = {"label": escape(wire.label), "lp": _at(*wire.label_at)} if wire.label else {}
+            label |= {} if wire.head else {"arrowhead": "none"}
             graph.edge(
-                names[wire.source], names[wire.target], pos=pos(wire.path, ARROW[kind], wire.width),
+                names[wire.source], names[wire.target], pos=pos(wire.path, ARROW[kind] * wire.head, wire.width),
                 penwidth=f"{wire.width:g}", id=f"{kind}_{count}", tooltip=escape(wire.tooltip), **label,
             )  # fmt: skip
     return graph.source

@@ -29,13 +29,14 @@ class Picture:
     show: str = "norm"
     along: Along | None = None
     below: Below | None = None
+    wrap: int | None = None
 
     @cached_property
     def dot(self) -> str:
         """The picture as DOT text with pinned positions."""
         return to_dot(
             self.trace, parameters=self.parameters, captions=self.captions, show=self.show, along=self.along,
-            below=self.below,
+            below=self.below, wrap=self.wrap,
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> Path:

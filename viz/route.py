@@ -34,10 +34,12 @@ def upright(points: Sequence[Point], aside: float = 0.0) -> list[Point]:
 
 
 def pos(path: Sequence[Point], arrow: float = 8.0, pen: float = 1.0) -> str:
-    """A path as Graphviz's `pos` of an edge whose arrowhead, `arrow` points long, ends where the path does.
+    """A path as Graphviz's `pos` of an edge whose arrowhead, `arrow` points long (0: none), ends where the path does.
 
     The corner of a thick outline reaches beyond its point (mitre), so a wide pen stops that much earlier.
     """
+    if not arrow:
+        return " ".join(_text(p) for p in path)
     end = path[-1]
     back = next((p for p in reversed(path[:-1]) if math.dist(p, end) > 0.01), path[0])
     room = math.dist(end, back)
@@ -95,3 +97,45 @@ def half(path: Sequence[Point]) -> list[Point]:
     a, b, c, d = pieces[whole]
     ab, bc, cd = _between(a, b, 0.5), _between(b, c, 0.5), _between(c, d, 0.5)
     return [*kept, ab, _between(ab, bc, 0.5), _between(_between(ab, bc, 0.5), _between(bc, cd, 0.5), 0.5)]
+
+
+def clipped(path: Sequence[Point], left: float, right: float) -> list[list[Point]]:
+    """The parts of a Bézier path between two verticals, in their order; its pieces must each be monotone in x.
+
+    >>> clipped([(0, 0), (10, 0), (20, 0), (30, 0)], 15, 40)
+    [[(15.0, 0.0), (20.0, 0.0), (25.0, 0.0), (30.0, 0.0)]]
+    """
+    parts: list[list[Point]] = []
+    for at in range(0, len(path) - 3, 3):
+        for piece in _split(path[at : at + 4], (left, right)):
+            if left <= (piece[0][0] + piece[3][0]) / 2 <= right:
+                if parts and math.dist(parts[-1][-1], piece[0]) < 0.01:
+                    parts[-1] += piece[1:]
+                else:
+                    parts.append(list(piece))
+    return parts
+
+
+def _split(piece: Sequence[Point], verticals: Sequence[float]) -> list[Sequence[Point]]:
+    """A cubic Bézier curve, monotone in x, cut where it crosses one of the verticals."""
+    pieces = [piece]
+    for x in verticals:
+        last = pieces[-1] if piece[0][0] < piece[3][0] else pieces[0]
+        if min(last[0][0], last[3][0]) < x < max(last[0][0], last[3][0]):
+            low, high = 0.0, 1.0
+            for _ in range(40):
+                middle = (low + high) / 2
+                before = (_halves(last, middle)[0][3][0] < x) == (last[0][0] < last[3][0])
+                low, high = (middle, high) if before else (low, middle)
+            place = pieces.index(last)
+            pieces[place : place + 1] = _halves(last, low)
+    return pieces
+
+
+def _halves(piece: Sequence[Point], share: float) -> list[Sequence[Point]]:
+    """A cubic Bézier curve cut at a parameter (de Casteljau)."""
+    a, b, c, d = piece
+    ab, bc, cd = _between(a, b, share), _between(b, c, share), _between(c, d, share)
+    abc, bcd = _between(ab, bc, share), _between(bc, cd, share)
+    middle = _between(abc, bcd, share)
+    return [[a, ab, abc, middle], [middle, bcd, cd, d]]

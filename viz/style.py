@@ -124,7 +124,7 @@ def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: 
     if level == "cell":
         arrow = {"forward": "→ ", "reverse": "← "}.get(node.direction or "", "") if node.cell else ""
         layer = layer_text(node) if node.cell and layers else ""
-        many = f"× {node.steps} steps" if node.steps > 1 else ""
+        many = f"… × {node.steps} …" if node.steps > 1 else ""
         lines = [(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False), (many, 9.0, True)]
         return _fit(lines, pad=16, least=(72, 34))
     named = node.label not in ("", node.op)

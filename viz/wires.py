@@ -31,6 +31,7 @@ class Wire:
     label: str = ""
     label_at: Point = (0.0, 0.0)
     width: float = 1.0
+    head: bool = True  # it ends in an arrowhead
 
 
 def wires(trace: Trace, plan: Layout, show: str = "norm") -> Iterator[Wire]:
