@@ -36,8 +36,8 @@ def attention(weights: Any, source: Sequence[str], target: Sequence[str], *, tit
             "(target, source) of one sequence: of a batch, weights[:, row, : length]"
         )
     if values.size == 0 or not ((values >= 0).all() and np.allclose(values.sum(1), 1, atol=ROUNDING)):
-        bad = [f"row {t} adds up to {s:.4g}" for t, s in enumerate(values.sum(1)) if abs(s - 1) > ROUNDING or not s >= 0]
-        raise ValueError(f"attention: weights are at least 0 and each row adds up to 1; {', '.join(bad[:3]) or 'some are negative, or none'}")
+        sums = ", ".join(f"{each:.4g}" for each in values.sum(1)[:5])
+        raise ValueError(f"attention: weights are at least 0 and rows add up to 1; these add up to {sums or 0}")
     rows, columns = ([_legible(token) for token in tokens] for tokens in (target, source))
     longest = max(map(len, columns))
     cell = 0.34 if max(values.shape) <= 24 else 0.2
@@ -51,7 +51,8 @@ def attention(weights: Any, source: Sequence[str], target: Sequence[str], *, tit
         mesh.set_linewidth(0.5)
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        axes.set_xticks(range(len(columns)), columns, rotation=0 if longest <= 2 else 60, ha="center" if longest <= 2 else "left")
+        turned = {"rotation": 60, "ha": "left", "rotation_mode": "anchor"} if longest > 2 else {}
+        axes.set_xticks(range(len(columns)), columns, **turned)
         axes.set_yticks(range(len(rows)), rows)
         axes.set(aspect="equal", xlabel="read", ylabel="written ↓")
         axes.tick_params(length=0)
@@ -65,8 +66,9 @@ def attention(weights: Any, source: Sequence[str], target: Sequence[str], *, tit
         return notes
 
     size = (2.0 + cell * len(columns) + 0.09 * max(map(len, rows)), 1.4 + cell * len(rows) + 0.08 * longest)
+    size = (max(size[0], 4.2), max(size[1], 2.6))
     default = "Attention: what each symbol was written from"
-    return Plot("attention", title or default, {"weights": values}, paint, (max(size[0], 4.2), max(size[1], 2.6)), "".join([*rows, *columns]))
+    return Plot("attention", title or default, {"weights": values}, paint, size, "".join([*rows, *columns]))
 
 
 def _legible(token: str) -> str:

@@ -50,7 +50,8 @@ def power(value: float, _: Any = None) -> str:
     exponent = round(math.log10(value)) if value > 0 else 0
     if not math.isclose(value, 10.0**exponent, rel_tol=1e-6):
         return ""
-    return {0: "1", 1: "10"}.get(exponent) or "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return {0: "1", 1: "10"}.get(exponent) or f"10{raised}"
 
 
 def log_scale(axis: Any) -> None:
@@ -88,26 +89,27 @@ def log_line(axes: Any, values: np.ndarray, look: Look, label: str, *, start: in
     return line
 
 
-def time_axis(axes: Any, steps: int, text: str = "", label: str = "step t") -> None:
-    """Steps along x; each with its character, where there is room for them."""
+def time_axis(axes: Any, steps: int, text: str = "", *, room: int = 100) -> None:
+    """Steps along x; each with its character, where there is room for as many."""
     from matplotlib.ticker import MaxNLocator
 
-    if text and steps <= 100:
+    if text and steps <= room:
         axes.set_xticks(range(steps), [shown(c) for c in text[:steps]], rotation=0, fontsize=8 if steps <= 60 else 6)
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("what is read, step by step")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel(label)
+        axes.set_xlabel("step t")
 
 
-def grid(axes: Any, values: np.ma.MaskedArray, notes: Sequence[str] = (), *, gid: str, **options: Any) -> tuple[Any, dict]:
-    """A cell for each value, row 0 at the top; and the notes for those of the cells that are there, for `Plot.paint`."""
+def grid(
+    axes: Any, values: np.ma.MaskedArray, notes: Sequence[str] = (), *, gid: str, **options: Any
+) -> tuple[Any, dict[str, Sequence[str]]]:
+    """A cell for each value, row 0 at the top; and the notes for the cells, for `Plot.paint`, unless they are many."""
     rows, columns = values.shape
     many = values.size > TITLES
-    mesh = axes.pcolormesh(
-        np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, values, rasterized=many, linewidth=0, gid=gid, **options
-    )
+    edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
+    mesh = axes.pcolormesh(*edges, values, rasterized=many, linewidth=0, gid=gid, **options)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
     return mesh, {} if many else {gid: notes}
 

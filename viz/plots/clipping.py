@@ -30,7 +30,7 @@ def clip(history: Sequence[float] | Sequence[Mapping[str, Any]], threshold: floa
     """
     before = np.array([each[KEY] if isinstance(each, Mapping) else float(host(each)) for each in history], float)
     if not before.size or not threshold > 0:
-        raise ValueError(f"clip: {before.size} updates, threshold={threshold}; it draws at least one, with a positive threshold")
+        raise ValueError(f"clip: {before.size} updates, threshold={threshold}; both are more than 0")
     if not np.isfinite(before).all() or (before < 0).any():
         at = int(np.flatnonzero(~np.isfinite(before) | (before < 0))[0])
         raise ValueError(f"clip: the norm of update {at + 1} is {before[at]}; norms are finite and not negative")

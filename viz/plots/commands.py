@@ -141,7 +141,8 @@ def _attention(given: Any) -> Plot:
 
 NUMBER: Mapping[str, Any] = {"type": int, "metavar": "N"}
 OPTIONS: dict[str, dict[str, Any]] = {  # of all subcommands
-    "cell": {"nargs": "+", "default": ["LSTM"], "metavar": "NAME", "help": "a cell of the zoo; norms takes several (%(default)s)"},
+    "cell": {"nargs": "+", "default": ["LSTM"], "metavar": "NAME",
+             "help": "a cell of the zoo; norms takes several (%(default)s)"},
     "run": {"dest": "trained", "metavar": "DIR", "help": "instead of a cell: the folder of a trained run of char-lm"},
     "text": {"metavar": "FILE", "help": "what is read (a short text with quotes, brackets and indentation)"},
     "steps": {**NUMBER, "default": 60, "help": "characters of it (%(default)s)"},
@@ -151,7 +152,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # of all subcommands
     "dtype": {"choices": ("float64", "float32"), "default": "float64", "help": "of a cell's numbers (%(default)s)"},
     "seed": {**NUMBER, "default": 0, "help": "of the parameters (%(default)s)"},
     "out": {"metavar": "FILE", "help": ".svg, .png or .pdf; for units also .html, to flip through them (%(default)s)"},
-}
+}  # fmt: skip
 COMMANDS: dict[str, Command] = {
     "norms": Command(
         "how large the messages are that travel back, step by step, for one cell or several", _norms,
@@ -176,7 +177,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "connect": Command(
         "which characters read so far an output depends on", _connect,
-        {"at": {"type": int, "nargs": "+", "default": [-1], "metavar": "T", "help": "steps; −1 is the last (%(default)s)"}},
+        {"at": {**NUMBER, "nargs": "+", "default": [-1], "help": "steps; −1 is the last (%(default)s)"}},
         {"steps": 120},
     ),
     "clip": Command(

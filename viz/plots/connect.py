@@ -37,13 +37,13 @@ def connect(
     xs = xs if isinstance(xs, tg.Tensor) else tg.tensor(xs)
     T = len(text)
     if xs.ndim != 3 or xs.shape[:2] != (T, 1) or not T:
-        raise ValueError(f"connect: xs of shape {xs.shape} for a text of {T} characters; they are (characters, 1, features)")
+        raise ValueError(f"connect: xs of shape {xs.shape} for a text of {T} characters; they are (T, 1, features)")
     given, pull = tg.vjp(logits, xs)
     values = host(given)
     if values.shape[:2] != (T, 1) or values.ndim != 3:
-        raise ValueError(f"connect: logits of shape {values.shape}; of {T} steps and one row they are ({T}, 1, classes)")
+        raise ValueError(f"connect: logits of shape {values.shape}; of {T} steps, one row, they are ({T}, 1, classes)")
     if not at or not all(-T <= t < T for t in at):
-        raise ValueError(f"connect: at={list(at)}; steps lie in 0 … {T - 1}, or are counted from the end, and there is at least one")
+        raise ValueError(f"connect: at={list(at)}; one step or more of 0 … {T - 1}, or from the end −1 … −{T}")
     if output is not None and not 0 <= output < values.shape[2]:
         raise ValueError(f"connect: there is no output {output}; there are {values.shape[2]}, counted from 0")
     steps = [t % T for t in at]
@@ -75,7 +75,7 @@ def connect(
         page_axes(axes, columns, y)
         return notes
 
-    default = "Connectivity: ‖∂ logit / ∂ xτ‖, what the framed step depends on"
+    default = "Connectivity: what the framed step depends on, ‖∂ logit / ∂ x‖"
     data = {"norms": norms, "steps": np.array(steps), "outputs": np.array(outputs)}
     symbols = "".join(characters)
     return Plot("connect", title or default, data, paint, page_size(columns, height), text + symbols)

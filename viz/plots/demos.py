@@ -35,7 +35,7 @@ def reversing(cell: str, word: str, *, hidden: int, updates: int, seed: int = 0)
     It is trained on random words, of the same length, of the letters of the alphabet and of the word.
     """
     if not word or updates < 1 or hidden < 1:
-        raise UserError(f"--updates {updates}, --hidden {hidden} and a word of {len(word)} characters: all are 1 or more")
+        raise UserError(f"--updates {updates}, --hidden {hidden}, a word of {len(word)} characters: all are 1 or more")
     vocabulary = texts.Vocabulary("".join(sorted(set(word) | set("abcdefghijklmnopqrstuvwxyz"))))
     rng, classes = tg.random.Generator(seed), len(vocabulary)
     kind: Any = zoo.get(cell)

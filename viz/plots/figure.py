@@ -75,8 +75,8 @@ class Plot:
         figure, notes = self._drawn()
         if format != "svg" and (unknown := missing(self.text)):
             warnings.warn(
-                f"{self.name}: no font here has {unknown}, drawn as boxes; .svg{' and .html' * bool(self.page)} leave "
-                "the text to the viewer's fonts, or install some (on Debian: apt install fonts-noto-core fonts-noto-cjk)",
+                f"{self.name}: no font here has {unknown}, drawn as boxes; save as .svg, which the viewer draws with "
+                "other fonts, or install some (on Debian: apt install fonts-noto-core fonts-noto-cjk)",
                 stacklevel=3,
             )
         file = io.BytesIO()
@@ -95,7 +95,7 @@ class Plot:
         kind = path.suffix.lower().removeprefix(".")
         if kind not in self.formats:
             known = ", ".join(f".{each}" for each in self.formats)
-            raise ValueError(f"{self.name}: cannot tell what to write to {str(path)!r} by its suffix; use one of {known}")
+            raise ValueError(f"{self.name}: {str(path)!r} has a suffix that is none of {known}")
         atomic_write(path, self.render(kind))
         return path
 
@@ -127,8 +127,9 @@ def _styled(text: str) -> Any:
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError("this picture is drawn by matplotlib, which is not installed: pip install matplotlib") from error
-    return matplotlib.rc_context({**STYLE, "font.family": [FAMILY[0], *families(text), *FAMILY[1:]]})
+        raise ImportError("matplotlib, which draws this picture, is not installed: pip install matplotlib") from error
+    style: Any = {**STYLE, "font.family": [FAMILY[0], *families(text), *FAMILY[1:]]}
+    return matplotlib.rc_context(style)
 
 
 def _described(svg: bytes, title: str, notes: Mapping[str, Sequence[str]]) -> bytes:

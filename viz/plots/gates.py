@@ -12,6 +12,7 @@ from .axes import COLOURS, LINEAR, QUIET, colour_bar, grid, shown, time_axis
 from .figure import Plot, host
 
 LOW, HIGH = 0.1, 0.9
+MANY = 32  # units, from which on each band has them by their mean, the open ones first
 
 
 def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, title: str = "") -> Plot:
@@ -20,7 +21,8 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
         σ(a) as it is, tanh a as (1 + tanh a) / 2 = σ(2 a);        left: share of steps below 0.1, right: above 0.9
 
     A band for each sigmoid and tanh of the step, by the name of its variable (i, f, g, o of an LSTM, r, z of a GRU), in
-    it a row for each unit of all sequences of the batch, or for one ``unit`` of the first. Beside it a dot for each
+    it a row for each unit of all sequences of the batch (more than 32 from the most open to the most shut), or for one
+    ``unit`` of the first. Beside it a dot for each
     unit: at the lower right one that is often open, at the upper left one often shut, on the oblique line one always at
     an end. ``data``: the gates (T, units) by name, and ``left``, ``right`` after a slash, from ``tg.bptt.activations``
     and ``saturation``. Raises ValueError where a step has none, or no such unit.
@@ -55,9 +57,11 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
         notes: dict[str, Any] = {}
         mesh: Any = None
         for (band, scatter), (name, rows) in zip(parts, bands.items(), strict=True):
-            words = [f"{labels[name]} {shown(text[t]) if t < len(text) else t}: {rows[t, k]:.6g}" for k in range(rows.shape[1]) for t in range(T)]
+            steps = [f"step {t}" + (f" {shown(text[t])}" if t < len(text) else "") for t in range(T)]
+            order = np.argsort(-np.nanmean(rows, 0)) if rows.shape[1] > MANY else np.arange(rows.shape[1])
+            words = [f"{steps[t]}, unit {k}: {rows[t, k]:.6g}" for k in order for t in range(T)]
             gid = f"gate{len(notes)}"
-            mesh, found = grid(band, np.ma.masked_invalid(rows.T), words, gid=gid, cmap=LINEAR, vmin=0, vmax=1)
+            mesh, found = grid(band, np.ma.masked_invalid(rows.T[order]), words, gid=gid, cmap=LINEAR, vmin=0, vmax=1)
             notes |= found or {gid: []}
             last = band is parts[-1][0]
             band.set_yticks([])
@@ -73,7 +77,8 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
             scatter.set_ylabel(f"< {LOW}", fontsize=7)
             if last:
                 scatter.set_xlabel(f"share of steps > {HIGH}", fontsize=7)
-        bar = colour_bar(figure, mesh, parts[:, 0].tolist(), "shut … open", location="left", shrink=0.6, ticks=(0, 0.5, 1))
+        place: Any = {"location": "left", "shrink": 0.6, "ticks": (0, 0.5, 1)}
+        bar = colour_bar(figure, mesh, parts[:, 0].tolist(), "shut … open", **place)
         bar.ax.set_yticklabels(["0", "½", "1"])
         return notes
 
@@ -84,6 +89,9 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
 
 def _labels(names: list[str]) -> dict[str, str]:
     """What bands are called: the last part of the name, with its scope only where there is another one."""
-    scopes = {name.rpartition("/")[0] for name in names}
-    short = {name: name if len(scopes) > 1 else name.rpartition("/")[2] for name in names}
-    return {name: label.replace("sigmoid ", "σ ").replace("tanh ", "tanh ") + ("\n(1 + ·) / 2" if "tanh" in label else "") for name, label in short.items()}
+    several = len({name.rpartition("/")[0] for name in names}) > 1
+    found = {}
+    for name in names:
+        label = (name if several else name.rpartition("/")[2]).replace("sigmoid ", "σ ")
+        found[name] = f"{label}\n(1 + ·) / 2" if "tanh" in label else label
+    return found

@@ -8,8 +8,10 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-from .axes import COLOURS, DECADES, LOG, PALE, QUIET, colour_bar, grid, log_ticks, shown
+from .axes import COLOURS, DECADES, LOG, PALE, QUIET, colour_bar, grid, shown
 from .figure import Plot, host
+
+MOST = 20_000_000  # numbers of all parts together, up to which they are kept to be added up
 
 
 def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", title: str = "") -> Plot:
@@ -20,8 +22,8 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
     Rows are losses, columns are uses of the parameter ``wrt``, one of ``tg.bptt.parameter_names``, or of all of them.
     Colours are logarithmic over at most 12 powers of ten; parts that are exactly 0 are grey with a dot, and above the
     diagonal, where a use comes after the loss, there is nothing. ``data``: ``norms`` (T, T), ``losses`` and ``uses``
-    (T,), from ``tg.bptt.lag_matrix``. Raises ValueError for another name, where no loss depends on the parameters, and,
-    with what it would take, for a run too long to keep T² gradients of.
+    (T,), from ``tg.bptt.lag_matrix``; the sums, and the margins, are left out where T² gradients have more than 20
+    million numbers. Raises ValueError for another name, and where no loss depends on the parameters.
 
     After Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063, equation 4: the terms of the sum, each as a cell.
 
@@ -30,58 +32,72 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
     >>> lag(problem).data["norms"].tolist()
     [[1.0, 0.0, 0.0], [0.5, 1.5, 0.0], [0.25, 0.75, 1.75]]
     """
-    arrays = host(tg.bptt.lag_matrix(problem, wrt, arrays=True).array)
-    norms, losses, uses = _norm(arrays, 2), _norm(arrays.sum(1), 1), _norm(arrays.sum(0), 1)
+    names, leaves = tg.bptt.parameter_names(problem.parameters), tg.tree.leaves(problem.parameters)
+    sizes = [leaf.size for name, leaf in zip(names, leaves, strict=True) if wrt in (None, name)]
+    whole = len(problem) ** 2 * sum(sizes) <= MOST  # then kept, so that parts can be added up
+    found = host(tg.bptt.lag_matrix(problem, wrt, arrays=whole).array)
+    norms = _norm(found, 2) if whole else found
+    data = {"norms": norms}
+    if whole:
+        data |= {"losses": _norm(found.sum(1), 1), "uses": _norm(found.sum(0), 1)}
     if not norms.any():
         raise ValueError(f"lag: no loss of this run depends on {wrt or 'its parameters'}; there is nothing to draw")
     T = len(norms)
     where = f" {wrt}" if wrt else ""
 
-    def paint(figure: Any) -> dict[str, Any]:
-        parts = figure.subplots(2, 2, width_ratios=(5, 1), height_ratios=(5, 1), sharex="col", sharey="row")
-        (main, right), (below, corner) = parts
-        corner.set_visible(False)
-        past = np.tril(np.ones((T, T), bool))
-        top = norms.max()
-        scale = {"vmin": max(norms[norms > 0].min(), top * 10.0**-DECADES), "vmax": top}
+    past = np.tril(np.ones((T, T), bool))
+    zero = past & (norms == 0)
+    top, least = norms.max(), norms[norms > 0].min()
+    lowest = max(least if least < top else top / 10, top * 10.0**-DECADES)
+    words = [f"loss {t}, use {tau}: {norms[t, tau]:.6g}" for t in range(T) for tau in range(T)]
+    letters = [shown(c) for c in text[:T]]
+
+    def paint(figure: Any) -> Any:
         from matplotlib.colors import ListedColormap, LogNorm
 
-        if scale["vmin"] == top:
-            scale = {"vmin": top / 10, "vmax": top}
-        zero = past & (norms == 0)
+        if whole:
+            parts = figure.subplots(2, 2, width_ratios=(5, 1), height_ratios=(5, 1), sharex="col", sharey="row")
+            main, bottom = parts[0, 0], parts[1, 0]
+            parts[1, 1].set_visible(False)
+            main.xaxis.set_visible(False)
+            _margins(parts[0, 1], bottom, data["losses"], data["uses"])
+        else:
+            parts = np.array([figure.add_subplot()])
+            main = bottom = parts[0]
         if zero.any():
             main.annotate("grey: exactly 0", (0.98, 0.96), xycoords="axes fraction", ha="right", color=QUIET)
             grid(main, np.ma.masked_where(~zero, norms), gid="zeros", cmap=ListedColormap([PALE]))
             if T <= 60:
                 rows, columns = np.nonzero(zero)
                 main.plot(columns, rows, ".", color=QUIET, markersize=2)
-        words = [f"loss {t}, use {tau}: {norms[t, tau]:.6g}" for t in range(T) for tau in range(T)]
-        mesh, notes = grid(
-            main, np.ma.masked_where(norms == 0, norms), words, gid="lag", cmap=LOG, norm=LogNorm(**scale)
-        )
-        main.set(ylabel="loss at step t")
-        main.xaxis.set_visible(False)
-        if text and T <= 40:
-            main.set_yticks(range(T), [shown(c) for c in text[:T]])
-        if text and T <= 60:
-            below.set_xticks(range(T), [shown(c) for c in text[:T]], fontsize=8 if T <= 40 else 6)
-        steps = np.arange(T)
-        right.barh(steps, losses, color=COLOURS[0], height=0.8)
-        below.bar(steps, uses, color=COLOURS[0], width=0.8)
-        right.set_xlabel("‖dℓₜ/dθ‖")
-        below.set(ylabel="‖Σₜ C‖", xlabel=f"use of θ ={where} at step τ" if where else "use of θ, all parameters, at step τ")
-        for axis, each in ((right.xaxis, losses), (below.yaxis, uses)):
-            axis.set_ticks([0, each.max()], ["0", f"{each.max():.2g}"])
-        right.tick_params(axis="x", labelbottom=True)
-        right.tick_params(axis="y", length=0)
+        colours = {"cmap": LOG, "norm": LogNorm(lowest, top)}
+        mesh, notes = grid(main, np.ma.masked_where(norms == 0, norms), words, gid="lag", **colours)
+        main.set_ylabel("loss at step t")
+        if letters and T <= 40:
+            main.set_yticks(range(len(letters)), letters, fontsize=8 if T <= 24 else 6)
+        if letters and T <= 60:
+            bottom.set_xticks(range(len(letters)), letters, fontsize=8 if T <= 40 else 6)
+        bottom.set_xlabel(f"use of θ ={where or ' all parameters'} at step τ")
         bar = colour_bar(figure, mesh, parts.ravel().tolist(), "‖C[t, τ]‖", log=True, shrink=0.8)
-        if norms[norms > 0].min() < scale["vmin"]:
-            bar.ax.set_xlabel(f"≤ 10⁻{DECADES}", fontsize=7)
-        log_ticks(bar.ax.yaxis)
+        if least < lowest:
+            bar.ax.set_xlabel("or less", fontsize=7)
         return notes
 
     default = f"Lag map of{where or ' all parameters'}: where the gradient of each loss comes from"
-    return Plot("lag", title or default, {"norms": norms, "losses": losses, "uses": uses}, paint, (6.4, 5.4), text)
+    return Plot("lag", title or default, data, paint, (6.4, 5.4), text)
+
+
+def _margins(right: Any, below: Any, losses: np.ndarray, uses: np.ndarray) -> None:
+    """What the rows of the map add up to, and its columns."""
+    steps = np.arange(len(uses))
+    right.barh(steps, losses, color=COLOURS[0], height=0.8)
+    below.bar(steps, uses, color=COLOURS[0], width=0.8)
+    right.set_xlabel("‖dℓₜ/dθ‖")
+    below.set_ylabel("‖Σₜ C‖")
+    for axis, each in ((right.xaxis, losses), (below.yaxis, uses)):
+        axis.set_ticks([0, each.max()], ["0", f"{each.max():.2g}"])
+    right.tick_params(axis="x", labelbottom=True)
+    right.tick_params(axis="y", length=0)
 
 
 def _norm(arrays: np.ndarray, first: int) -> np.ndarray:

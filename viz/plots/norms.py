@@ -26,9 +26,10 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
         m_t = δ_{t+1} J_{t+1},  g_t = ∂ℓ_t/∂z_t;  a step's factor (‖δ_0‖ / ‖δ_{T−1}‖)^{1/(T−1)}
 
     One problem: the three norms. Several by name, such as cells on the same task: a panel for each norm with a line for
-    each problem. Where errors enter at the last step alone, δ_t = m_t is all, with the factor. A mark at the lower edge is a norm of exactly 0; a dashed line shows where floats of this kind lose
-    precision, once a norm comes near it. ``text``: what is read, a character a step. ``data``: by norm, or by
-    "name/norm". Numbers are those of ``tg.bptt.message_norms``. Raises ValueError for no problems, or ones without steps.
+    each problem. Where errors enter at the last step alone, δ_t = m_t is all there is, drawn with the factor. A mark at
+    the lower edge is a norm of exactly 0; a dashed line shows where floats of this kind lose precision, once a norm
+    comes near it. ``text``: what is read, a character a step. ``data``: by norm, or by "name/norm", as
+    ``tg.bptt.message_norms`` gives them. Raises ValueError for no problems, or one without steps.
 
     Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", arXiv:1211.5063.
 
@@ -49,7 +50,7 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
     if len(values) == 1:  # a panel with all norms; else one for each norm, with all problems
         panels = [("norm", [(part, label, next(iter(values.values()))[part]) for part, label in words.items()])]
     else:
-        panels = [(label, [(part, name, parts[part]) for name, parts in values.items()]) for part, label in words.items()]
+        panels = [(words[part], [(part, name, parts[part]) for name, parts in values.items()]) for part in words]
 
     def paint(figure: Any) -> None:
         row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -59,7 +60,7 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
                 _line(axes, part, each, look(i), name + (_factor(each) if at_end else ""))
             time_axis(axes, steps, text if len(panels) == 1 else "")
             _floor(axes, data.values())
-        if any((each[:-1] == 0).any() for each in data.values()):
+        if any((each[:-1] == 0).any() for _, lines in panels for _, _, each in lines):
             row[0].plot([], [], "D", color=QUIET, mfc=PAPER, markersize=3.2, label="at the edge: exactly 0")
         legend(figure, row[0], ncols=3 if len(row) == 1 else 5)
         row[-1].annotate(

@@ -65,7 +65,7 @@ class Reading:
 
 
 def passage(path: str | None, steps: int) -> str:
-    """The first ``steps`` characters and one more of a text file, or of a text with quotes, brackets and indentation."""
+    """The first ``steps`` characters and one more of a text file, or of one with quotes, brackets and indentation."""
     if steps < 1:
         raise UserError(f"--steps {steps}: it must be 1 or more")
     corpus = texts.load(path)
@@ -102,7 +102,7 @@ def trained(folder: str, text: str | None, steps: int, *, loss: str = "each") ->
     """
     run = Run.open(folder)
     if run.config["task"] != "char-lm":
-        raise UserError(f"{folder} is a run of {run.config['task']}; these pictures read text, which runs of char-lm do")
+        raise UserError(f"{folder} is a run of {run.config['task']}; these pictures are of runs of char-lm")
     options, vocabulary = run.config["options"], texts.Vocabulary(run.config["data"]["characters"])
     if text is None:
         corpus = texts.load(options["text"]).text

@@ -109,10 +109,10 @@ def search_units(states: Any, text: str, predicate: str | Predicate) -> list[Fou
     elif predicate in PREDICATES:
         name, wanted = predicate, PREDICATES[predicate](text)
     else:
-        raise ValueError(f"search_units: there is no predicate {predicate!r}; there are {', '.join(PREDICATES)}, or a function")
+        raise ValueError(f"search_units: predicate={predicate!r} is none of {', '.join(PREDICATES)}, and no function")
     target = np.asarray(wanted, float)
     if target.shape != (len(text),):
-        raise ValueError(f"search_units: {name} gave numbers of shape {target.shape} for a text of {len(text)} characters")
+        raise ValueError(f"search_units: {name} gave numbers of shape {target.shape} for {len(text)} characters")
     if np.ptp(target) == 0:
         raise ValueError(f"search_units: {name} is {target[0]:g} all along this text; take one in which it changes")
     centred, aim = values - values.mean(0), target - target.mean()
@@ -129,7 +129,7 @@ def checked(place: str, states: Any, text: str) -> np.ndarray:
     if values.ndim == 3 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 2 or len(values) != len(text) or not text:
-        raise ValueError(f"{place}: states of shape {values.shape} for a text of {len(text)} characters; they are (characters, units)")
+        raise ValueError(f"{place}: states {values.shape} for {len(text)} characters; they are (characters, units)")
     if not np.isfinite(values).all():
         raise ValueError(f"{place}: the states are not all finite")
     return values.astype(float)

@@ -15,7 +15,7 @@ from .figure import Plot, host
 def jacobians(problem: tg.bptt.Problem, *, product: bool = True, text: str = "", title: str = "") -> Plot:
     """The spectra of ``J_t = ∂z_t/∂z_{t−1}`` along a run, and of their products over more and more steps.
 
-        σ_i(J_t)        σ_i(J_{T−1} … J_s) at the lag T − s beside e^{λ₁ (T − s)}        eigenvalues of J_t, |λ| = 1 drawn
+        σ_i(J_t)      σ_i(J_{T−1} … J_s) at the lag T − s, beside e^{λ₁ (T − s)}      eigenvalues of J_t, beside |λ| = 1
 
     z is all of the state as one vector, of all rows: take a batch of one. σ are singular values, λ₁ the largest
     Lyapunov exponent of the run. ``product=False`` leaves the second panel out. Where the size of the state changes,
@@ -46,7 +46,7 @@ def jacobians(problem: tg.bptt.Problem, *, product: bool = True, text: str = "",
         columns = 2 + product
         row = figure.subplots(1, columns, width_ratios=(1.25, 1.25, 1)[-columns:])
         _dots(row[0], np.arange(len(matrices)), data["steps"])
-        time_axis(row[0], len(matrices), text)
+        time_axis(row[0], len(matrices), text, room=36)
         row[0].set_ylabel("singular values of Jₜ")
         if product:
             lags = len(matrices) - np.arange(len(matrices))
@@ -65,19 +65,25 @@ def _dots(axes: Any, x: np.ndarray, values: np.ndarray) -> None:
     """All singular values as dots, the largest with a line; a line at 1."""
     axes.axhline(1, color=QUIET, linewidth=0.8)
     positive = np.where(values > 0, values, np.nan)
-    axes.plot(x, positive[:, 1:], "o", color=COLOURS[0], markersize=2, alpha=0.55, rasterized=values.size > 20_000)
+    small, many = values.shape[1] <= 64, values.size > 20_000
+    axes.plot(x, positive[:, 1:], "o", color=COLOURS[0], markersize=2 if small else 0.7, alpha=0.55, rasterized=many)
     axes.plot(x, positive[:, 0], "-o", color=COLOURS[1], markersize=2.6, linewidth=1, label="largest")
     if np.isfinite(positive).any():
         top, least = np.nanmax(positive), np.nanmin(positive)
-        axes.set_ylim(max(least, top * 1e-16) / 2, max(top, 1) * 2)  # below that singular values are rounding
+        rounding = top * float(np.finfo(values.dtype).eps)
+        axes.set_ylim(max(least, rounding) / 2, max(top, 1) * 2)
         log_scale(axes.yaxis)
-    axes.legend(loc="best")
+    _legend(axes)
 
 
 def _exponent(axes: Any, lags: np.ndarray, exponent: float) -> None:
     label = f"e^(λ₁ lag), λ₁ = {exponent:.3g}"
     axes.plot(lags, np.exp(exponent * lags), "--", color="#1a1a1a", linewidth=1.2, label=label)
-    axes.legend(loc="best")
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def _circle(figure: Any, axes: Any, eigenvalues: np.ndarray) -> None:

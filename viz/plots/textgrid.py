@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from .figure import INK, PALE, PAPER
 WIDTH, HEIGHT = 0.088, 0.13  # of a letter, in inches
 
 ROW, BAR = 2.1, 0.75  # height of a line, and of the bars in it, in heights of a letter
+TITLE = 56  # columns that a title takes
 
 
 class Place(NamedTuple):
@@ -110,16 +111,15 @@ def page_size(columns: int, lines: float) -> tuple[float, float]:
 
 
 def used(text: str, most: int) -> tuple[int, int]:
-    """How many columns, at least half of the most, and how many lines a text takes."""
+    """How many columns, at least enough for a title, and how many lines a text takes."""
     where = places(text, most)
-    return max(most // 2, *(each.column + each.width for each in where)), where[-1].line + 1
+    return max(TITLE, *(each.column + each.width for each in where)), where[-1].line + 1
 
 
-def spans(text: str, values: Sequence[float], colour: Callable[[np.ndarray], tuple[np.ndarray, list[str]]]) -> str:
+def spans(text: str, values: np.ndarray, colour: Callable[[np.ndarray], tuple[np.ndarray, list[str]]]) -> str:
     """The text as HTML, a span for each character; its value under the pointer, its sign also as a line below it."""
-    array = np.asarray(values, float)
     parts = []
-    for c, value, background, ink in zip(text, array, *colour(array)):
+    for c, value, background, ink in zip(text, values, *colour(values)):
         kind = "p" if value > 0 else "n" if value < 0 else "z"
         letter = html.escape(_letter(c)) + ("\n" if c == "\n" else "")
         style = f"background:{background};color:{ink}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .figure import Plot
+from .figure import QUIET, Plot
 from .search import Found, Predicate, checked, search_units
 from .textgrid import ROW, page_axes, page_size, paint_text, scale, spans, used
 
@@ -51,7 +51,8 @@ def units(
         data["correlations"] = np.array([r for _, r in chosen])
 
     def headline(found: Found) -> str:
-        return f"unit {found.unit}" + (f", correlation with {name} {found.correlation:+.2f}" if predicate is not None else "")
+        along = "" if predicate is None else f", correlation with {name} {found.correlation:+.2f}"
+        return f"unit {found.unit}{along}"
 
     def paint(figure: Any) -> dict[str, Any]:
         axes = figure.add_subplot()
@@ -66,15 +67,20 @@ def units(
             if guesses is not None:
                 notes[f"unit{k}"] = [f"{note}, then {guess}" for note, guess in zip(notes[f"unit{k}"], guesses)]
             y += 0.6
-        page_axes(axes, columns, y)
+        words = f"red, bar up: positive; blue, bar down: negative; the darkest, the longest: ±{top:.3g}"
+        axes.text(0, y + 0.3, words, va="center", color=QUIET, fontsize=7)
+        page_axes(axes, columns, y + 0.9)
         return notes
 
-    height = len(chosen) * (lines * ROW + 0.6 + 1.2 * (len(chosen) > 1))
+    height = len(chosen) * (lines * ROW + 0.6 + 1.2 * (len(chosen) > 1)) + 0.9
     default = headline(chosen[0]).capitalize() if len(chosen) == 1 else f"Units that go along with {name}"
-    return Plot(
-        "units", title or default, data, paint, page_size(columns, height), text,
-        lambda: _page(values, text, ranking[:FLIPPED], [headline(r) for r in ranking[:FLIPPED]], top, guesses, title or default),
-    )  # fmt: skip
+    heading = title or default
+    first = ranking[:FLIPPED]
+
+    def page() -> str:
+        return _page(values, text, first, [headline(found) for found in first], top, guesses, heading)
+
+    return Plot("units", heading, data, paint, page_size(columns, height), text, page)
 
 
 def _ranking(values: np.ndarray, text: str, unit: int | None, predicate: str | Predicate | None) -> list[Found]:
@@ -104,7 +110,8 @@ def _page(
     }  # fmt: skip
     body = spans(text, values[:, ranking[0].unit], colour)
     script = json.dumps(held, ensure_ascii=True).replace("<", "\\u003c")  # no text can end the script
-    return PAGE.format(title=html.escape(title), head=html.escape(headlines[0]), body=body, data=script, count=len(ranking))
+    words = {"title": html.escape(title), "head": html.escape(headlines[0]), "count": len(ranking)}
+    return PAGE.format(**words, body=body, data=script)
 
 
 PAGE = """<!doctype html>
