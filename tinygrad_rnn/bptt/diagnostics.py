@@ -231,4 +231,8 @@ def lyapunov_exponents(
 
 
 def _norm(x: Array) -> Array:
-    return namespace(x).sqrt((x * x).sum())
+    """Scaled by the largest entry first: a message that has all but vanished still has a norm, its square is 0."""
+    xp = namespace(x)
+    largest = abs(x).max() if x.size else x.sum()
+    scale = xp.where((largest > 0) & xp.isfinite(largest), largest, xp.ones_like(largest))
+    return scale * xp.sqrt(((x / scale) ** 2).sum())

@@ -101,5 +101,8 @@ def _margins(right: Any, below: Any, losses: np.ndarray, uses: np.ndarray) -> No
 
 
 def _norm(arrays: np.ndarray, first: int) -> np.ndarray:
-    """Over all axes from ``first`` on."""
-    return np.sqrt((arrays**2).sum(axis=tuple(range(first, arrays.ndim))))
+    """Over all axes from ``first`` on; scaled by the largest entry, whose square may be 0 where it is not."""
+    axes = tuple(range(first, arrays.ndim))
+    largest = abs(arrays).max(axis=axes, initial=0)
+    scale = np.where(largest > 0, largest, 1).astype(arrays.dtype)
+    return scale * np.sqrt(((arrays / np.expand_dims(scale, axes)) ** 2).sum(axis=axes))

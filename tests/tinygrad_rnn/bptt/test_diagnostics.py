@@ -158,6 +158,21 @@ def test_messages_through_an_orthogonal_linear_net_keep_their_length_and_shrink_
         assert np.allclose(np.diff(np.log(m)), -np.log(scale), atol=1e-12)  # along t; it travels against it
 
 
+def test_norms_are_found_down_to_the_smallest_floats():
+    """Their squares are 0 from half as many powers of ten on."""
+
+    def step(w, s, last):
+        s = w * s
+        return s, s.sum() if last else None
+
+    steps = 17
+    w = tg.tensor(np.float32(1e-2), requires_grad=True)
+    whole = Problem(w, step, tg.ones(2), [t == steps - 1 for t in range(steps)])
+    m = message_norms(whole).m.array[:-1].astype(float)
+    assert np.allclose(m, np.sqrt(2) * 1e-2 ** np.arange(steps - 1.0, 0, -1), rtol=1e-5, atol=0) and m[0] < 1e-30
+    assert lag_matrix(whole).array[-1].min() > 0
+
+
 def test_jacobians_of_a_linear_net_are_its_matrix_and_products_its_powers():
     matrix = np.random.default_rng(0).standard_normal((3, 3))
     found = jacobians(linear(matrix, 4))
