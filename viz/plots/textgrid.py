@@ -5,15 +5,19 @@ from __future__ import annotations
 import html
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from viz.style import contrast
 
 from .axes import LINEAR, SIGNED, shown
 from .figure import INK, PALE, PAPER
 
 WIDTH, HEIGHT = 0.088, 0.13  # of a letter, in inches
 
+BLACK = "#000000"  # one of white and black can be read on any colour, at a contrast of 4.5
 ROW, BAR = 2.1, 0.75  # height of a line, and of the bars in it, in heights of a letter
 TITLE = 56  # columns that a title takes
 
@@ -50,8 +54,8 @@ def scale(values: np.ndarray, *, signed: bool, top: float) -> tuple[np.ndarray, 
 
     part = np.clip(values / (top or 1.0), -1, 1)
     colours = colormaps[SIGNED if signed else LINEAR]((part + 1) / 2 if signed else part * 0.85)
-    dark = colours[:, :3] @ (0.2126, 0.7152, 0.0722) < 0.5
-    return np.array([to_hex(c) for c in colours]), [PAPER if d else INK for d in dark]
+    names = [to_hex(c) for c in colours]
+    return np.array(names), [max((PAPER, BLACK), key=partial(contrast, each)) for each in names]
 
 
 def paint_text(
