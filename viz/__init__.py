@@ -7,10 +7,13 @@
 from .cell import cell
 from .compare import compare
 from .explorer import Explorer, explore
+from .messages import messages
 from .picture import Picture, unroll
 from .plots import attention, clip, connect, gates, jacobians, lag, norms, search_units, units
 from .record import trace
 from .trace import Trace, TraceEdge, TraceNode
+from .truncation import truncation
 
 __all__ = ["Explorer", "explore", "Picture", "Trace", "TraceEdge", "TraceNode", "cell", "compare", "trace", "unroll"]
 __all__ += ["attention", "clip", "connect", "gates", "jacobians", "lag", "norms", "search_units", "units"]
+__all__ += ["messages", "truncation"]

@@ -13,15 +13,15 @@ import numpy as np
 import tinygrad_rnn as tg
 
 from . import style
-from .fold import fold_cells
 from .layout import Layout
+from .long import Fold, shorten
 from .marks import Mark, text
-from .picture import Picture
+from .picture import Level, Params, Picture, at_level, captions_of, checked_wrap
 from .problem import recorded
 from .trace import Trace, TraceEdge, TraceNode
+from .wires import SHOWN
 
 WORDS = {"backward": "backward messages", "forward": "forward messages", "both": "messages both ways"}
-SHOWS = ("norm", "shape", "value")
 IDENTITIES = ("tooltip", "text")
 GREEK = {"alpha": "α", "beta": "β", "zeta": "ζ", "gamma": "γ", "nu": "ν"}
 PARTS = ("before", "crossing", "after")
@@ -37,10 +37,14 @@ def messages(
     show: Literal["norm", "shape", "value"] = "norm",
     *,
     identity: Literal["tooltip", "text"] = "tooltip",
-    level: Literal["cell", "op"] = "cell",
-    params: Literal["shared", "hide"] = "shared",
+    level: Level = "cell",
+    params: Params = "shared",
     captions: Sequence[str] = (),
     title: str = "",
+    window: tuple[int, int] | None = None,
+    fold: Fold = "auto",
+    max_nodes: int = 400,
+    wrap: int | None = None,
 ) -> Picture:
     """The unrolled graph with the messages that travel along it, in one direction or in both.
 
@@ -55,7 +59,7 @@ def messages(
     ``identity="text"`` this stands below: each part projected on the gradient, so that the three add up to its norm.
 
     `what`: a Problem, or for backward messages a Trace. `show`: the norm of a backward message, its shape, or its
-    first entries. `level`, `params`, `captions` and `title` are those of `unroll`. Raises ValueError for other words,
+    first entries. All other options are those of `unroll`. Raises ValueError for other words,
     where a Trace is given and forward messages are asked for, and where it holds no values to show; TypeError for what
     is neither. Sources: Werbos 1990 (backward); Williams & Zipser 1989 (forward).
 
@@ -64,8 +68,7 @@ def messages(
     >>> sorted({edge.label for edge in picture.trace.edges if edge.story and "Γ" in edge.story})
     ['α', 'β']
     """
-    for name, word, known in (("mode", mode, tuple(WORDS)), ("show", show, SHOWS), ("identity", identity, IDENTITIES),
-                              ("level", level, ("cell", "op")), ("params", params, ("shared", "hide"))):  # fmt: skip
+    for name, word, known in (("mode", mode, WORDS), ("show", show, SHOWN), ("identity", identity, IDENTITIES)):
         if word not in known:
             raise ValueError(f"messages: {name}={word!r} is none of {', '.join(map(repr, known))}")
     if not isinstance(what, Trace | tg.bptt.Problem):
@@ -75,9 +78,7 @@ def messages(
     trace = what if isinstance(what, Trace) else recorded(what, values=show == "value")
     if show == "value" and not any(edge.value is not None for edge in trace.edges):
         raise ValueError("messages: show='value' needs messages that were kept: viz.trace(…, values=True)")
-    if level == "op" and trace.level == "cell":
-        raise ValueError("messages: this trace is folded to cells; level='op' needs the one from viz.trace")
-    drawn = fold_cells(trace) if level == "cell" else trace
+    drawn = at_level("messages", trace, level, params)
     meetings: list[Meeting] = []
     if isinstance(what, tg.bptt.Problem) and mode != "backward":
         found = tg.bptt.messages(what)
@@ -86,12 +87,12 @@ def messages(
         drawn = with_sensitivities(drawn, named_norms(what, found), shapes, meetings)
     if mode == "forward":
         drawn = replace(drawn, edges=[e if _is_forward(e) else replace(e, message=None) for e in drawn.edges])
-    if len(captions) > len(drawn.steps):
-        raise ValueError(f"messages: {len(captions)} captions for {len(drawn.steps)} steps; give one a step")
+    short = shorten(drawn, window=window, fold=fold, max_nodes=max_nodes)
     along = _Sums(tuple(meetings)) if meetings and identity == "text" else None
-    note = SUMS if along else drawn.note
-    drawn = replace(drawn, title=title or f"{style.title(drawn)}: {WORDS[mode]}", note=note)
-    return Picture(drawn, params == "shared", tuple(captions), show, along)
+    note = f"{short.note} {SUMS}".strip() if along else short.note
+    short = replace(short, title=title or f"{style.title(drawn)}: {WORDS[mode]}", note=note)
+    captions = captions_of("messages", captions, drawn, short)
+    return Picture(short, params == "shared", captions, show, along, wrap=checked_wrap(wrap))
 
 
 @dataclass(frozen=True)

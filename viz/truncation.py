@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from tinygrad_rnn.bptt.randomized import weighted
 
 from . import style
 from .box import Box
-from .fold import fold_cells
 from .layout import Layout
 from .marks import Mark, text
-from .picture import Picture
+from .picture import Level, Params, Picture, at_level, captions_of, checked_wrap
 from .problem import recorded
 from .trace import Trace
 
 BAR, ROW = 180.0, 17.0  # length of the bar of the largest share; height of a line of the table of shares
+MOST = 400  # steps
 SPAN, THIN = 11.0, 4.0  # distance of two spans under the columns; height of one
 WINDOW_NOTE = "The messages are those of the whole gradient; of what passes a cut, later losses' part is thrown away."
 
@@ -113,10 +113,11 @@ def truncation(
     way: str | tg.bptt.Strategy,
     *,
     rng: tg.random.Generator | None = None,
-    level: Literal["cell", "op"] = "cell",
-    params: Literal["shared", "hide"] = "shared",
+    level: Level = "cell",
+    params: Params = "shared",
     captions: Sequence[str] = (),
     title: str = "",
+    wrap: int | None = None,
 ) -> Picture:
     """The unrolled graph with the cuts of truncated backpropagation through time, and what each of them costs.
 
@@ -137,19 +138,17 @@ def truncation(
     """
     if not isinstance(problem, tg.bptt.Problem):
         raise TypeError(f"truncation draws a tg.bptt.Problem, not {type(problem).__name__}")
-    for name, word, known in (("level", level, ("cell", "op")), ("params", params, ("shared", "hide"))):
-        if word not in known:
-            raise ValueError(f"truncation: {name}={word!r} is none of {', '.join(map(repr, known))}")
+    if len(problem) > MOST:
+        raise ValueError(f"truncation: {len(problem):,} steps, each a column; draw a problem of at most {MOST}")
     chosen = tg.bptt.strategy(way)
     drawer = DRAWERS.get(type(chosen))
     if drawer is None:
         raise ValueError(f"truncation: {chosen} does not cut; chunks:LENGTH, window:EVERY,BACK and artbp:LENGTH do")
     trace, found = drawer(problem, chosen, rng)
-    drawn = fold_cells(trace) if level == "cell" else trace
-    if len(captions) > len(drawn.steps):
-        raise ValueError(f"truncation: {len(captions)} captions for {len(drawn.steps)} steps; give one a step")
+    drawn = at_level("truncation", trace, level, params)
+    captions = captions_of("truncation", captions, drawn, drawn)
     drawn = replace(drawn, title=title or f"{style.title(drawn)}, truncated: {chosen}")
-    return Picture(drawn, params == "shared", tuple(captions), along=found.along, below=found.below)
+    return Picture(drawn, params == "shared", captions, along=found.along, below=found.below, wrap=checked_wrap(wrap))
 
 
 def _chunks(problem: tg.bptt.Problem, way: tg.bptt.Chunks, rng: Any) -> tuple[Trace, Truncation]:

@@ -39,7 +39,8 @@ def wrapped(plan: Layout, lines: list[Wire], columns: int) -> tuple[Layout, list
     starts = steps[::columns]
     if len(starts) < 2:
         return plan, lines
-    rows = _rows(plan, starts)
+    ends = steps[columns - 1 : starts[-1] : columns]
+    rows = _rows(plan, starts, ends)
     boxes: dict[str, Box] = {}
     again = []
     for name, box in plan.boxes.items():
@@ -59,14 +60,17 @@ def wrapped(plan: Layout, lines: list[Wire], columns: int) -> tuple[Layout, list
         columns=[(a + row.x, b + row.x) for (a, b), row in zip(plan.columns, shift, strict=True)],
         axes=[axis + row.x for axis, row in zip(plan.axes, shift, strict=True)],
     )  # fmt: skip
-    made.marks += _hints(plan, rows, starts)
+    made.marks += _hints(plan, rows, starts, ends)
     return made, list(_cut(lines, rows))
 
 
-def _rows(plan: Layout, starts: list[int]) -> list[Row]:
-    """The rows, from the first column of each on; the first holds all that stands left of the steps."""
-    cuts = [(plan.columns[at - 1][1] + plan.columns[at][0]) / 2 for at in starts[1:]]
-    ends = [float("-inf"), *cuts, float("inf")]
+def _rows(plan: Layout, starts: list[int], ends: list[int]) -> list[Row]:
+    """The rows, from the columns of their first steps to those of their last; the first holds what stands left of all.
+
+    States that a loop begins with stand in its row, left of its steps.
+    """
+    cuts = [(plan.columns[at][1] + plan.columns[at + 1][0]) / 2 for at in ends]
+    sides = [float("-inf"), *cuts, float("inf")]
     inside = [box for name, box in plan.boxes.items() if name not in plan.grid.rail]
     one = Box.around([*inside, *plan.bands.values(), *(mark.box for mark in plan.marks)])
     rail = Box.around([one, *(plan.boxes[name] for name in plan.grid.rail if name in plan.boxes)])
@@ -74,7 +78,7 @@ def _rows(plan: Layout, starts: list[int]) -> list[Row]:
     for number, at in enumerate(starts):
         drop = 0.0 if number == 0 else one.top - rail.bottom + ROW_SPACE + (number - 1) * (one.height + ROW_SPACE)
         shift = plan.columns[starts[0]][0] - plan.columns[at][0]
-        rows.append(Row(ends[number], ends[number + 1], shift, -drop))
+        rows.append(Row(sides[number], sides[number + 1], shift, -drop))
     return rows
 
 
@@ -125,11 +129,10 @@ def _shifted(path: list[Point], row: Row) -> list[Point]:
     return [(x + row.x, y + row.y) for x, y in path]
 
 
-def _hints(plan: Layout, rows: list[Row], starts: list[int]) -> Iterator[Mark]:
+def _hints(plan: Layout, rows: list[Row], starts: list[int], ends: list[int]) -> Iterator[Mark]:
     """Where a row goes on, and where it comes from."""
-    for number, (above, below, at) in enumerate(zip(rows, rows[1:], starts[1:], strict=False)):
-        band = next(iter(plan.bands.values()))
-        y, one, other = band.bottom + 18, plan.grid.time(at - 1), plan.grid.time(at)
-        end, begin = plan.columns[at - 1][1] + above.x + 62, plan.columns[at][0] + below.x - 62
-        yield text(f"goes_on_{number}", [f"t = {other} …"], end, y + above.y, ink=style.QUIET)
-        yield text(f"comes_from_{number}", [f"… t = {one}"], begin, y + below.y, ink=style.QUIET)
+    y = next(iter(plan.bands.values())).bottom + 18
+    for number, (above, below, end, start) in enumerate(zip(rows, rows[1:], ends, starts[1:], strict=False)):
+        right, left = plan.columns[end][1] + above.x + 62, plan.columns[start][0] + below.x - 62
+        yield text(f"goes_on_{number}", [f"t = {plan.grid.time(start)} …"], right, y + above.y, ink=style.QUIET)
+        yield text(f"comes_from_{number}", [f"… t = {plan.grid.time(end)}"], left, y + below.y, ink=style.QUIET)
