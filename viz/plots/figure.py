@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False, "hatch.linewidth": 0.5, "lines.linewidth": 1.5, "figure.facecolor": PAPER,
     "svg.fonttype": "none", "svg.hashsalt": "viz", "pdf.fonttype": 42,
 }  # fmt: skip
+NUMBERS = re.compile(r"-?\d+\.\d+")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -145,7 +147,10 @@ def _described(svg: bytes, title: str, notes: Mapping[str, Sequence[str]]) -> by
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for gid, texts in notes.items():
         if (group := groups.get(gid)) is not None:  # an image, where there are too many paths
+            group.set("shape-rendering", "crispEdges")  # no seams between cells
             for path, text in zip(group.iter(f"{SVG}path"), texts, strict=True):
+                path.attrib.pop("clip-path", None)
+                path.set("d", NUMBERS.sub(lambda x: f"{float(x[0]):.2f}", path.get("d", "")).replace("  ", " ").strip())
                 path.append(_titled(text))
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 

@@ -74,13 +74,13 @@ def units(
 
     height = len(chosen) * (lines * ROW + 0.6 + 1.2 * (len(chosen) > 1)) + 0.9
     default = headline(chosen[0]).capitalize() if len(chosen) == 1 else f"Units that go along with {name}"
-    heading = title or default
+    heading = title or ("Units over a text" if predicate is None else f"Units that go along with {name}")
     first = ranking[:FLIPPED]
 
     def page() -> str:
         return _page(values, text, first, [headline(found) for found in first], top, guesses, heading)
 
-    return Plot("units", heading, data, paint, page_size(columns, height), text, page)
+    return Plot("units", title or default, data, paint, page_size(columns, height), text, page)
 
 
 def _ranking(values: np.ndarray, text: str, unit: int | None, predicate: str | Predicate | None) -> list[Found]:
