@@ -32,14 +32,17 @@ def set_clock(values: list[Value]) -> None:
 
     sequence = _join(dict.fromkeys(run.values()), [pair for pair in same if same[pair] >= other[pair]])
     length: dict[Run, int] = defaultdict(int)
+    first: dict[Run, int] = {}
     before: dict[Run, set[Run]] = defaultdict(set)
     for v in run:
         here = sequence[run[v]]
         length[here] = max(length[here], (v.time or 0) + 1)
+        first[here] = min(first.get(here, v.time or 0), v.time or 0)
         before[here] |= {sequence[run[use.source]] for use in v.uses if use.source in run} - {here}
     start: dict[Run, int] = {}
     for here in length:  # in the order in which they began
-        start[here] = max((start[past] + length[past] for past in before[here] if past in start), default=0)
+        end = max((start[past] + length[past] for past in before[here] if past in start), default=0)
+        start[here] = max(end - first[here], 0)
     for v in run:
         v.time = (v.time or 0) + start[sequence[run[v]]]
     for v in values:

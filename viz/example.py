@@ -37,12 +37,17 @@ class Example:
     truncate: int | None = None
     seed: int = 0
     dtype: str = "float32"
+    gain: float = 1.0  # of the recurrent matrices, which most cells begin orthogonal
+    context: str | None = None  # an encoder that reads the steps and a decoder that writes as many, with this between
 
     def build(self) -> Callable[[], tg.Tensor]:
         """A function that runs the model over one random sequence and returns its loss.
 
         Raises ValueError for sizes below 1 and for options that exclude each other.
         """
+        if self.context:
+            problem = self.problem()
+            return lambda: _along(problem)
         net, x, labels = self._made()
         return lambda: self._run(net, x, labels)
 
@@ -51,10 +56,14 @@ class Example:
 
         Raises ValueError as `build` does, and where the run is no stream of steps or the picture cuts it.
         """
+        if self.context:
+            return self._encoder_decoder()
         net, x, labels = self._made()
         if self.bidirectional or self.truncate:
             raise ValueError("a run in both directions, or cut, is no problem of one exact gradient, step by step")
+        return self._problem(net, x, labels)
 
+    def _problem(self, net: Net, x: tg.Tensor, labels: tg.Tensor) -> tg.bptt.Problem:
         def step(net: Net, state: Any, at: tuple[tg.Tensor, tg.Tensor, bool]) -> tuple[Any, Any]:
             x, label, counts = at
             h, state = net.rnn.step(x, state)
@@ -75,7 +84,23 @@ class Example:
         rng = tg.random.Generator(self.seed)
         net = Net(self._model(rng.fork("model")), self.inputs, rng=rng.fork("head")).astype(self.dtype)
         symbols = rng.fork("data").integers((self.steps + 1, self.batch), 0, self.inputs)
-        return net, tg.one_hot(symbols[:-1], classes=self.inputs).astype(self.dtype), symbols[1:]
+        x, labels = tg.one_hot(symbols[:-1], classes=self.inputs).astype(self.dtype), symbols[1:]
+        if self.gain != 1.0 and not self.bidirectional:
+            parameters = net.parameters_by_path()
+            for path in tg.bptt.recurrent_parameters(self._problem(net, x, labels)):
+                parameters[path].data *= self.gain
+        return net, x, labels
+
+    def _encoder_decoder(self) -> tg.bptt.Problem:
+        if self.bidirectional or self.truncate or self.layers > 1:
+            raise ValueError("the encoder and decoder here have one layer each, one direction, and no cuts")
+        make: Any = zoo.get(self.cell)
+        rng = tg.random.Generator(self.seed)
+        pair = [make(self.inputs, self.hidden, rng=rng.fork(name)) for name in ("encoder", "decoder")]
+        model = zoo.EncoderDecoder(*pair, self.inputs, context=self.context or "state", go=0, rng=rng.fork("model"))
+        xs, targets = (rng.fork(name).integers((self.steps, self.batch), 0, self.inputs) for name in ("xs", "targets"))
+        xs = tg.one_hot(xs, classes=self.inputs).astype(self.dtype)
+        return model.astype(self.dtype).problem(xs, targets, reduction="sum")
 
     def _model(self, rng: tg.random.Generator) -> Model:
         make: Any = zoo.get(self.cell)
@@ -105,3 +130,13 @@ class Example:
                 E = tg.cross_entropy(y, labels[t])
                 L = L + E
         return L
+
+
+def _along(problem: tg.bptt.Problem) -> tg.Tensor:
+    """The loss of a problem, step by step."""
+    carry, L = problem.carry, tg.tensor(0.0)
+    for t in range(len(problem)):
+        carry, E = problem.one(problem.parameters, carry, t)
+        with tg.scope("time", index=t):
+            L = L if E is None else L + E
+    return L

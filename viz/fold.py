@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
@@ -97,7 +97,8 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
     if role == "other":
         last = next((node for node in reversed(nodes) if node.time is None), last)
         if last.time is not None and label == NAMES["other"]:
-            label = next((module for node in nodes if (module := _module(node))), last.op)
+            modules = Counter(module for node in nodes if (module := _module(node)))
+            label = max(modules, key=modules.__getitem__, default=last.op)
     n = last  # written out: dataclasses.replace takes most of the time of a long sequence
     return TraceNode(
         name, n.cell or n.op, label, n.shape, n.dtype, n.time, n.layer, n.direction, role, n.cell, n.scope, n.stats,

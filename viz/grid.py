@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from .trace import Trace, TraceNode
 
 LANE_ORDER = {"sensitivity": -1, "input": 0, "output": 2, "loss": 3}  # cells come between, as they are computed
+INTO = "into "  # how the layer is called of what is done to values on their way into a cell
 BEFORE, AFTER = float("-inf"), float("inf")  # the columns of initial states: of forward layers, of reverse layers
 
 
@@ -33,7 +35,7 @@ class Grid:
     def time(self, column: int) -> int | None:
         """The time step of a column; None for the columns of initial states."""
         time = self.times[column]
-        return None if time in (BEFORE, AFTER) else int(time)
+        return int(time) if math.isfinite(time) and time == int(time) else None
 
 
 def lane(node: TraceNode) -> Hashable:
@@ -50,19 +52,26 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
     bars = frozenset(n.id for n in shown if n.time is None and n.role not in ("parameter", "constant", "state"))
     inside = [n for n in shown if n.id not in rail and n.id not in bars]
 
-    when = {n.id: n.time if n.time is not None else AFTER if n.direction == "reverse" else BEFORE for n in inside}
+    when = _when(trace, inside)
     times = sorted(set(when.values()))
     places = {time: place for place, time in enumerate(times)}
     column = {name: places[time] for name, time in when.items()}
 
-    lanes: dict[Any, int] = {}
+    cells: dict[Any, int] = {}
     for node in inside:
-        lanes.setdefault(lane(node), len(lanes))
+        if node.role not in LANE_ORDER:
+            cells.setdefault(lane(node), len(cells))
+    lanes = _lanes(trace, inside, cells)
     parts = {name: -place for place, name in enumerate(dict.fromkeys(node.part for node in shown))}  # first on top
-    stacked = sorted(lanes, key=lambda key: (parts[key[1]], LANE_ORDER.get(key[0], 1), lanes[key]))
+
+    def height_of(key: Any) -> tuple[int, float, float]:
+        floor = key[2] if key[0] == "input" else cells.get(key, 0)  # inputs stand right below what reads them
+        return parts[key[1]], 1 if key[0] == "input" else LANE_ORDER.get(key[0], 1), floor - 0.5 * (key[0] == "input")
+
+    stacked = sorted(dict.fromkeys(lanes.values()), key=height_of)
     below = {name: sum(parts[key[1]] < parts[name] for key in stacked) - 1 for name in parts}
     place_of = {key: place for place, key in enumerate(stacked)}
-    lane_of = {node.id: place_of[lane(node)] for node in inside}
+    lane_of = {node.id: place_of[lanes[node.id]] for node in inside}
 
     arguments, readers = defaultdict(list), defaultdict(list)
     for edge in trace.edges:
@@ -108,6 +117,42 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
             rows_of[node.part].append(row[node.id])
     spans = {name: (min(rows), max(rows)) for name, rows in rows_of.items()}
     return Grid(column, row, level, levels, times, bars, rail, spans)
+
+
+def _when(trace: Trace, nodes: list[TraceNode]) -> dict[str, float]:
+    """The time of each node; an initial state stands before the first step that reads it, or after the last."""
+    steps = {node.id: node.time for node in nodes if node.time is not None}
+    read: dict[str, list[int]] = defaultdict(list)
+    for edge in trace.edges:
+        if edge.source not in steps and edge.target in steps:
+            read[edge.source].append(steps[edge.target])
+    ends = min(steps.values(), default=0), max(steps.values(), default=0)
+    when: dict[str, float] = {}
+    for node in nodes:
+        at = read[node.id]
+        if node.time is not None:
+            when[node.id] = node.time
+        elif node.direction == "reverse":
+            when[node.id] = AFTER if not at or max(at) == ends[1] else max(at) + 0.5
+        else:
+            when[node.id] = BEFORE if not at or min(at) == ends[0] else min(at) - 0.5
+    return when
+
+
+def _lanes(trace: Trace, nodes: list[TraceNode], cells: dict[Any, int]) -> dict[str, Any]:
+    """The lane of each node; inputs share one if the lowest lane of cells that reads them is the same."""
+    lanes = {node.id: lane(node) for node in nodes}
+    order = list(cells)
+    floor: list[int] = []  # of each lane of cells, or of the lane below it, which leads into it
+    for place in range(len(order)):
+        leads_here = place and str(order[place - 1][2]).startswith(INTO)
+        floor.append(floor[-1] if leads_here else place)
+    lowest: dict[str, int] = {name: floor[cells[key]] for name, key in lanes.items() if key in cells}
+    inputs = {node.id: node.part for node in nodes if node.role == "input"}
+    for edge in reversed(trace.edges):
+        if edge.source in inputs and edge.target in lowest:
+            lowest[edge.source] = min(lowest.get(edge.source, lowest[edge.target]), lowest[edge.target])
+    return lanes | {name: ("input", part, lowest.get(name, 0)) for name, part in inputs.items()}
 
 
 def _depths(

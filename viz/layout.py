@@ -180,11 +180,10 @@ def _extents(plan: Layout, trace: Trace, sizes: dict[str, tuple[float, float]]) 
 
 def _set_columns(plan: Layout, reach: list[tuple[float, float]], x: float) -> None:
     crowd = Counter(gap for turns in plan.channels.values() for gap, _ in turns)
-    gap = max(COLUMN_GAP, 32 + CHANNEL * max(crowd.values(), default=0))
-    for left, right in reach:
+    for at, (left, right) in enumerate(reach):
         plan.columns.append((x, x + left + right))
         plan.axes.append(x + left)
-        x += left + right + gap
+        x += left + right + max(COLUMN_GAP, 32 + CHANNEL * crowd[at])
 
 
 def _set_rows(plan: Layout, sizes: dict[str, tuple[float, float]]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from .grid import INTO
 from .read import Repeats, Use, Value
 
 GATES = {"sigmoid", "hard_sigmoid"}
+GATHERS = {"stack", "concatenate"}
 JOINS = {"add", "sub", "stack", "concatenate"}  # how the losses of several steps become one
 
 
@@ -14,6 +16,7 @@ def assign(values: list[Value], repeats: Repeats) -> tuple[dict[Value, str], dic
     Constants that say nothing about the recurrence (a 2 in 2·h, the labels of a loss) get no role. Where the data flow
     tells the step or the cell of a value that has no such tag, they are set on it.
     """
+    _hoist(values)
     losses = _losses(values, repeats)
     starts = _initial_states(values, repeats, losses)
     _join_steps(values, starts, losses)
@@ -23,6 +26,7 @@ def assign(values: list[Value], repeats: Repeats) -> tuple[dict[Value, str], dic
     for v in values:
         if role := _role(v, losses, starts, carried, flow):
             roles[v] = role
+    _join_modules(roles, flow)
     for v, role in roles.items():
         if v in starts or (role == "state" and v.time is None):  # belongs to the cell that begins with it
             v.time = None
@@ -53,9 +57,43 @@ def _role(
     if v in flow.to_cell:
         if v not in flow.recurrent:
             return "input"
-        v.layer = _layer_below(v, flow)
+        v.layer = _before(v, flow)
+        return "other"
+    if after_cell and v in flow.onwards and all(use.target.time is None for use in v.used_by):
+        v.cell, v.layer, v.direction = flow.from_cell[v]  # how an output is kept for what reads all of them
         return "other"
     return "output"
+
+
+def _hoist(values: list[Value]) -> None:
+    """What one step gathers of the steps before it, for several to read, belongs to none: the memory of attention."""
+    hoisted: set[Value] = set()
+    for v in values:
+        if v.time is None or v.cell or v.node is None or v.is_leaf:
+            continue
+        made_of = [use.source for use in v.uses if use.source.node is not None]
+        past = {source.time for source in made_of if source not in hoisted}
+        gathers = v.op in GATHERS and len(past) > 1 and all(time is not None and time < v.time for time in past)
+        readers = {use.target.time for use in v.used_by}
+        if gathers or (made_of and all(source in hoisted for source in made_of) and len(readers) > 1):
+            hoisted.add(v)
+    for v in hoisted:
+        v.time = None
+
+
+def _join_modules(roles: dict[Value, str], flow: _Flow) -> None:
+    """What a module makes of constants at a first step belongs to what it makes of states at the others."""
+    modules = {v.module for v, role in roles.items() if role == "other" and v.time is not None and not v.cell}
+    for v, role in roles.items():
+        if role == "input" and v.node is not None and v.module and v.module in modules and v in flow.to_cell:
+            v.layer = _before(v, flow)
+            roles[v] = "other"
+
+
+def _before(v: Value, flow: _Flow) -> str:
+    """The lane of what is done to values on their way into a cell, under its own."""
+    name, layer, direction = flow.to_cell[v]
+    return INTO + " ".join(str(part) for part in (layer, name, direction) if part is not None)
 
 
 def _role_of_constant(v: Value, losses: set[Value], flow: _Flow) -> str | None:
@@ -160,17 +198,20 @@ class _Flow:
                     self.recurrent.add(v)
                 if source in self.data or (source.dtype and source.node is None):
                     self.data.add(v)
-        self.to_cell: set[Value] = set()
+        self.to_cell: dict[Value, tuple] = {}
         self.to_state: set[Value] = set(carried)
         self.to_step: set[Value] = set()
+        self.onwards: set[Value] = set()  # leads to a cell, of whatever step
         for v in reversed(values):
             for use in v.used_by:
                 target = use.target
                 if target in losses:
                     continue
+                if target.cell or target in self.onwards:
+                    self.onwards.add(v)
                 if target.time == v.time and v.time is not None:
                     if target.cell or target in self.to_cell:
-                        self.to_cell.add(v)
+                        self.to_cell[v] = target.tags if target.cell else self.to_cell[target]
                     if target in self.to_state:
                         self.to_state.add(v)
                 if target.time is not None or target in self.to_step:

@@ -15,6 +15,7 @@ from .route import Point, half, parallel, straight, upright
 from .trace import Trace, TraceEdge
 
 APART = 4.0  # half the distance between a value and its message
+ASIDE = 8.0  # from the corner of a node, where lines leave it sideways that lead to another lane
 PORT = 15.0  # distance between two ends on the same side of a node
 VALUES = 3  # entries of a message that are written where values are wanted
 
@@ -94,6 +95,7 @@ class _Drawer:
             low, high = self.outer.get(key, (x, x))
             self.outer[key] = min(low, x), max(high, x)
         self.ports, self.fans = _ports(trace, plan)
+        self.buses = {plan.bus(e.target) for e in trace.edges if e.source in plan.grid.rail and e.target in plan.boxes}
         self.taps = Counter(edge.target for edge in trace.edges if edge.source in plan.grid.rail)
         self.shared: dict[str, list[float]] = defaultdict(list)
         for edge in trace.edges:
@@ -109,7 +111,7 @@ class _Drawer:
             points = self._around(place, edge)
             (x0, y0), (x1, y1) = max(pairwise(points), key=lambda piece: math.dist(*piece))
             x, y = (x0 + x1) / 2, (y0 + y1) / 2
-            at = self._beside(edge, x, y) if x0 == x1 else (x, y - APART - 9)
+            at = self._beside(edge, x, self._clear(y)) if x0 == x1 else (x, y - APART - 9)
             yield from self._pair(edge, straight(parallel(points, APART)), straight(parallel(points, -APART)), at)
         elif edge.source in self.plan.grid.column and self._level(edge):
             yield from self._along(edge)
@@ -177,12 +179,20 @@ class _Drawer:
         same = grid.column[edge.source] == grid.column[edge.target]
         channels = [plan.channel(*turn) for turn in plan.channels[place]]
         start = self._side(edge.source, a, right=ahead)
+        if len(start) == 1 and self.trace.level == "cell":  # apart from a state that goes straight on
+            rises = grid.row[edge.target] > grid.row[edge.source]
+            start = [(start[0][0], a.top - ASIDE if rises else a.bottom + ASIDE)]
         stop = self._side(edge.target, b, right=same or not ahead)
         points = [*start, (channels[0], start[-1][1])]
         if len(channels) == 2:
             over = max(plan.rows[grid.levels[grid.level[n]][1]][1] for n in (edge.source, edge.target)) + 16
             points += [(channels[0], over), (channels[1], over)]
         return [*points, (channels[-1], stop[-1][1]), *stop[::-1]]
+
+    def _clear(self, y: float) -> float:
+        """The nearest height at which a number is not struck through by a line that brings parameters."""
+        near = [bus for bus in self.buses if abs(bus - y) < style.SMALL]
+        return near[0] + style.SMALL if near else y
 
     def _to_the_next(self, place: int, edge: TraceEdge) -> Wire:
         """From the new state down beside the column and up into the old one, from below."""

@@ -55,7 +55,7 @@ class Driven(Cell):
         cell: Any = copy.copy(self.cell)
         project = cell.input
         vars(cell)["input"] = lambda x: project(x) + drive  # past Module.__setattr__: this is no part of a model
-        return cell.step(x, s)
+        return cell.forward(x, s)  # under its own name
 
 
 def driven(layer: Any) -> Any:
