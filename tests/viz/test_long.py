@@ -35,7 +35,7 @@ def test_folding_preserves_the_total_message(name: str, level: str) -> None:
     short = shorten(trace, fold="always")
     assert len(short.steps) == 7 and short.length == 20
     bars = {n.id for n in trace.nodes if n.time is None and n.role not in ("parameter", "state")}
-    if not any(e.source in bars for e in trace.edges):  # what many steps read of one bar is summed, not set side by side
+    if not any(e.source in bars for e in trace.edges):  # what steps read of one bar is summed, not set side by side
         assert total(short) == pytest.approx(total(trace), rel=1e-12)
 
 
