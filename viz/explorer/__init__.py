@@ -44,7 +44,7 @@ class Explorer:
             "title": html.escape(_printable(self.content["title"])),
             "style": (page / "style.css").read_text("utf-8"),
             "script": "\n".join((page / f"{name}.js").read_text("utf-8") for name in SCRIPTS),
-            "data": _embedded(self.content),
+            "data": "\n".join(_embedded(name, part) for name, part in _parts(self.content).items()),
         }
         template = (page / "page.html").read_text("utf-8")
         return re.sub(r"@@(\w+)@@", lambda match: parts[match[1]], template)
@@ -93,9 +93,16 @@ def explore(trace: Trace, *, problem: tg.bptt.Problem | None = None) -> Explorer
     return Explorer(trace, problem)
 
 
-def _embedded(data: Any) -> str:
-    """JSON for a script element: no < ends it early; letters beyond ASCII are escaped."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+def _parts(data: dict[str, Any]) -> dict[str, Any]:
+    """The content in parts that the page reads when it needs them: one level at a time, arrays at the first click."""
+    levels = {f"level-{name}": level for name, level in data["levels"].items()}
+    return {"data": {**data, "levels": list(data["levels"]), "arrays": None}, **levels, "arrays": data["arrays"]}
+
+
+def _embedded(name: str, data: Any) -> str:
+    """A script element that holds JSON: no < ends it early; letters beyond ASCII are escaped."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def _printable(text: str) -> str:

@@ -161,10 +161,10 @@ def identity(trace: Trace, problem: tg.bptt.Problem) -> dict[str, Any]:
     """
     steps = trace.steps
     if steps != list(range(len(problem))):
+        counted = f", {steps[0]} … {steps[-1]}" if len(steps) == len(problem) else ""
         raise ValueError(
-            f"explore: the problem has {len(problem)} steps, the trace {len(steps)}"
-            + (f", {steps[0]} … {steps[-1]}" if steps else "")
-            + "; pass the problem whose loss was traced"
+            f"explore: the problem has {len(problem)} steps, the trace {len(steps)}{counted}; "
+            "pass the problem whose loss was traced"
         )
     run = tg.bptt.messages(problem)
     names = tg.bptt.parameter_names(problem.parameters)

@@ -39,10 +39,11 @@ def _folded(trace: Trace, frames: Schedule) -> Level:
     groups = {node.id: group(node) for node in trace.nodes}
     folded = fold_cells(trace)
     names = {key: node.id for key, node in zip(dict.fromkeys(groups.values()), folded.nodes, strict=True)}
-    when: dict[str, int] = defaultdict(int)
+    when: dict[str, int] = {}
     for node in trace.nodes:
-        name = names[groups[node.id]]
-        when[name] = max(when[name], frames.nodes[node.id])
+        name, frame = names[groups[node.id]], frames.nodes[node.id]
+        first_or_last = min if node.role == "input" else max  # an input that two directions read is there for the first
+        when[name] = first_or_last(when.get(name, frame), frame)
     parts: dict[tuple[str, Hashable, bool], list[TraceEdge]] = defaultdict(list)
     for edge in trace.edges:
         if groups[edge.source] != groups[edge.target]:
@@ -52,7 +53,7 @@ def _folded(trace: Trace, frames: Schedule) -> Level:
 
 
 def repeated(trace: Trace) -> tuple[Trace, dict[str, str]]:
-    """The same edges with a copy of each parameter in every step that uses it, and the parameter of each copy.
+    """The same edges with a copy of each parameter beside each of its readers, and the parameter of each copy.
 
     A copy stands in the lane of its reader, so no line has to come from the rail.
     """
@@ -63,7 +64,7 @@ def repeated(trace: Trace) -> tuple[Trace, dict[str, str]]:
         source, target = nodes[edge.source], nodes[edge.target]
         if source.role == "parameter" and target.time is not None:
             key = (source.id, edge.target)
-            facts: Any = {"time": target.time, "cell": target.cell, "layer": target.layer, "direction": target.direction}
+            facts: Any = {name: getattr(target, name) for name in ("time", "cell", "layer", "direction")}
             name = f"{source.id}@{edge.target}"
             copies.setdefault(key, replace(source, id=name, gradient=None, **facts))
             edge = replace(edge, source=name)

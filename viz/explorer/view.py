@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from .. import style
@@ -28,10 +28,12 @@ def views(level: Level) -> dict[str, Any]:
 def view(trace: Trace, numbers: dict[str, int], origin: dict[str, str]) -> dict[str, Any]:
     """Boxes and lines of one picture; `origin` names the parameter of a copy. y grows downwards, as in SVG.
 
-    Columns are alike, so the looks of nodes and the paths of lines are tables, with a place in them for each.
+    A node is [number, x, y, look] and, for a copy, the edge by which it is read. Columns are alike, so the looks of
+    nodes and the paths of lines are tables, with a place in them for each.
     """
     plan = arrange(trace)
     looks, paths = Table(), Table()
+    uses = {edge.source: place for place, edge in enumerate(trace.edges) if edge.source in origin}
     nodes = []
     for node in trace.nodes:
         if node.id not in plan.boxes:
@@ -41,12 +43,12 @@ def view(trace: Trace, numbers: dict[str, int], origin: dict[str, str]) -> dict[
             lines = lines[: 1 + bool(node.shape)] if node.id not in origin else [[plan.short[node.id], 12.0, 1]]
         box = plan.boxes[node.id]
         look = looks.place([_round(box.width), _round(box.height), style.card(node, trace.level).name, lines])
-        copy = [1] if node.id in origin else []
+        copy = [uses[node.id]] if node.id in origin else []
         nodes.append([numbers[origin.get(node.id, node.id)], _round(box.x), _round(-box.y), look, *copy])
     drawn = [place for place, e in enumerate(trace.edges) if e.source in plan.boxes and e.target in plan.boxes]
     return {
         "nodes": nodes,
-        "wires": list(_wires(trace, plan, drawn, paths)),
+        "wires": list(_wires(trace, plan, drawn, paths, origin)),
         "looks": looks.entries,
         "paths": paths.entries,
         "bands": [[f"t = {time}", *_box(box)] for time, box in plan.bands.items()],
@@ -63,17 +65,18 @@ class Table:
         self.places: dict[str, int] = {}
 
     def place(self, entry: Any) -> int:
-        found = self.places.setdefault(json.dumps(entry), len(self.entries))
+        found = self.places.setdefault(repr(entry), len(self.entries))
         if found == len(self.entries):
             self.entries.append(entry)
         return found
 
 
-def _wires(trace: Trace, plan: Layout, drawn: Sequence[int], paths: Table) -> Any:
+def _wires(trace: Trace, plan: Layout, drawn: Sequence[int], paths: Table, origin: dict[str, str]) -> Any:
     """[edge, path, x, y]: the lines of an edge follow each other, the value before its message.
 
     A path is [kind, d, label, x, y], from where it starts.
     """
+    crowded = {edge.target for edge in trace.edges if edge.source in origin}
     places = iter(drawn)
     place = -1
     for wire in wires(trace, plan):
@@ -83,16 +86,26 @@ def _wires(trace: Trace, plan: Layout, drawn: Sequence[int], paths: Table) -> An
         edge = trace.edges[place]
         if {wire.source, wire.target} != {edge.source, edge.target}:
             raise RuntimeError(f"explore: a line {wire.source} – {wire.target} where edge {place} was to come")
-        joined = edge.source in plan.grid.rail and trace.level == "cell"
-        label = wire.label if wire.kind in ("forward", "parameter") else NORMS[joined] if wire.label else ""
-        at = [_round(wire.label_at[0] - x0), _round(y0 - wire.label_at[1])] if wire.label else []
+        label, (x, y) = wire.label, wire.label_at
+        if label and wire.kind == "backward":
+            label = NORMS[edge.source in plan.grid.rail and trace.level == "cell"]
+            if edge.source in origin:
+                label = ""  # the copy bears it
+            elif edge.target in crowded and plan.boxes[edge.source].top < y < plan.boxes[edge.target].bottom:
+                end = wire.path[-1]  # beside the source, where fewer lines end
+                x, y = end[0] + 8 + style.text_width(wire.label, style.SMALL) / 2, end[1] + 16
+        at = [_round(x - x0), _round(y0 - y)] if label else []
         yield [place, paths.place([wire.kind, _path(wire), label, *at]), _round(x0), _round(-y0)]
 
 
 def _path(wire: Wire) -> str:
     """The SVG path of a line from its start, relative and in whole tenths; straight pieces as lines."""
     x0, y0 = wire.path[0]
-    points = [(round((x - x0) * 10), round((y0 - y) * 10)) for x, y in _without_head(wire)]
+    return _drawn(tuple((round((x - x0) * 10), round((y0 - y) * 10)) for x, y in _without_head(wire)))
+
+
+@lru_cache(maxsize=4096)  # columns are alike
+def _drawn(points: tuple[tuple[int, int], ...]) -> str:
     text = "M0 0"
     last = ""
     for a, b, c, d in _pieces(points):

@@ -1,11 +1,13 @@
 // Pan and zoom: wheel or + and −, drag or shift + arrows; it follows the frame when that is out of sight.
-const camera = { x: 0, y: 0, k: 1 };
+const camera = { x: 0, y: 0, k: 1, own: false };
 const stage = byId("stage");
 const holder = s("g", { id: "camera" });
 const svg = s("svg", { id: "graph", role: "group", "aria-label": "Values go forward, messages come back" },
   s("defs", {}, marker("tip", 6, "M0 -3L6.5 0L0 3z"), marker("small", 5, "M0 -2.3L5.5 0L0 2.3z"),
     marker("tee", 0, "M-1 -5L1 -5L1 5L-1 5z")), holder);
 stage.append(svg);
+const size = { width: 0, height: 0 }; // measured once, before there is a picture to lay out, and when it changes
+const measure = () => { [size.width, size.height] = [stage.clientWidth, stage.clientHeight]; };
 
 function marker(id, length, d) {
   const box = { viewBox: "-10 -10 20 20", markerWidth: 20, markerHeight: 20, refX: 0, refY: 0 };
@@ -15,36 +17,49 @@ function marker(id, length, d) {
 function look() {
   holder.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`);
   svg.classList.toggle("far", camera.k < 0.33);
+  const [left, right] = [-camera.x / camera.k, (size.width - camera.x) / camera.k];
+  for (const layer of scene().layers) layer.cull(left, right);
 }
 
 // The whole graph; a long one only as far out as it can be read, beginning at the left.
 function fit(all = true) {
+  camera.own = false;
   const [x, y, w, height] = scene().bounds;
-  const { width, height: room } = stage.getBoundingClientRect();
+  const { width, height: room } = size;
   const whole = Math.min(width / w, room / height, 1.6);
-  camera.k = all ? whole : Math.max(whole, Math.min(room / height, 0.8));
+  camera.k = all ? whole : Math.max(whole, Math.min(room / height, 0.8), 0.5);
   camera.x = (camera.k * w <= width ? (width - camera.k * w) / 2 : 0) - camera.k * x;
   camera.y = (room - camera.k * height) / 2 - camera.k * y;
   look();
 }
 
-function zoom(factor, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
+new ResizeObserver(() => {
+  if (stage.clientWidth === size.width && stage.clientHeight === size.height) return;
+  measure();
+  if (camera.own) return;
+  fit(false);
+  inSight();
+}).observe(stage);
+
+function zoom(factor, x = size.width / 2, y = size.height / 2) {
   const k = Math.min(8, Math.max(0.01, camera.k * factor));
   camera.x = x - (x - camera.x) * (k / camera.k);
   camera.y = y - (y - camera.y) * (k / camera.k);
   camera.k = k;
+  camera.own = true; // no longer where fit() put it
   look();
 }
 
 function pan(dx, dy) {
   camera.x += dx;
   camera.y += dy;
+  camera.own = true;
   look();
 }
 
 // Bring a place of the graph to the middle, unless it is in sight with some room around it.
 function follow(left, right, y = null) {
-  const { width, height } = stage.getBoundingClientRect();
+  const { width, height } = size;
   const [a, b] = [left * camera.k + camera.x, right * camera.k + camera.x];
   if (a < 20 || b > width - 20) camera.x = width / 2 - ((left + right) / 2) * camera.k;
   if (y !== null) {
@@ -90,5 +105,6 @@ function choose(x, y) {
   return select(null);
 }
 
-addEventListener("beforeprint", () => { camera.before = { ...camera }; fit(); });
-addEventListener("afterprint", () => { Object.assign(camera, camera.before); look(); });
+// On paper all of it; the sheet's width is known only while it is printed.
+addEventListener("beforeprint", () => { camera.before = { ...camera }; measure(); fit(); });
+addEventListener("afterprint", () => { measure(); Object.assign(camera, camera.before); look(); });

@@ -90,7 +90,7 @@ function showLegend() {
 
 // How large the messages are that pass from one column to the next, frame by frame, as factors of ten.
 function buildStrip() {
-  const { nodes, edges } = LEVELS[CHOICES.level[0][0]];
+  const { nodes, edges } = levelOf(CHOICES.level[0][0]);
   const squares = new Map();
   for (const edge of edges) {
     if (edge.cut || edge.message === null || edge.crossing === null || nodes[edge.source].time === null) continue;
@@ -98,15 +98,13 @@ function buildStrip() {
   }
   const norms = new Map([...squares].map(([frame, square]) => [frame, Math.sqrt(square)]));
   const most = Math.max(0, ...norms.values());
-  const width = 100 / Math.max(1, LAST);
-  const bars = Array.from({ length: LAST + 1 }, (_, frame) => {
+  for (let frame = 0; frame <= LAST; frame += 1) {
     const value = norms.get(frame);
-    const share = value > 0 ? Math.max(0.04, 1 + Math.log10(value / most) / 8) : 0.03;
+    const share = value > 0 ? Math.max(0.06, 1 + Math.log10(value / most) / 8) : 0.06;
     const words = value === undefined ? DATA.captions[frame] : `${DATA.captions[frame]}: norm ${brief(value)} passes on to the next column`;
-    return s("rect", { x: `${(frame - 0.4) * width}%`, width: `${width * 0.8}%`, y: 22 - 22 * share, height: 22 * share,
-      class: value === undefined ? "" : "message", "data-frame": frame }, s("title", {}, words));
-  });
-  byId("strip").append(s("svg", { "aria-hidden": "true" }, ...bars));
+    const place = `left:${(100 * frame) / LAST}%;width:clamp(1px,${70 / (LAST + 1)}%,14px);height:${(100 * share).toFixed(1)}%`;
+    byId("strip").append(h("i", { class: value === undefined ? "" : "message", style: place, title: words, "data-frame": frame }));
+  }
   byId("strip").addEventListener("click", (event) => { if (event.target.dataset.frame) go(Number(event.target.dataset.frame)); });
 }
 
@@ -140,6 +138,9 @@ buildControls();
 buildGradients();
 buildStrip();
 recall();
+byId("title").textContent = level().title;
+byId("caption").textContent = DATA.captions[state.frame];
+measure();
 redraw({ moved: true });
 addEventListener("hashchange", () => { recall(); redraw(); });
-document.body.dataset.ready = "yes";
+document.body.dataset.ready = Math.round(performance.now()); // milliseconds since the page began to load

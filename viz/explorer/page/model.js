@@ -1,6 +1,8 @@
 "use strict";
 // The data of the page and how numbers and names are written. Text from it only ever becomes text, never markup.
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const parts = {};
+const part = (name) => (parts[name] ??= JSON.parse(document.getElementById(name).textContent));
+const DATA = part("data");
 const LAST = DATA.captions.length - 1;
 const NODE = ["label", "op", "time", "layer", "direction", "role", "cell", "scope", "value", "gradient", "ops", "frame"];
 const EDGE = ["source", "target", "label", "message", "cut", "frame", "back", "crossing", "array", "value"];
@@ -10,25 +12,28 @@ const named = (names, values, at) => {
   names.forEach((name, i) => { record[name] = values[i]; });
   return record;
 };
-const LEVELS = {};
-for (const [name, level] of Object.entries(DATA.levels)) {
-  const nodes = level.nodes.map((values, at) => named(NODE, values, at));
-  const edges = level.edges.map((values, at) => named(EDGE, values, at));
+const levels = {};
+const levelOf = (name) => (levels[name] ??= linked(part(`level-${name}`)));
+const level = () => levelOf(state.level);
+
+// Nodes and edges as records that know each other.
+function linked({ nodes: rows, edges: pairs, views, title }) {
+  const nodes = rows.map((values, at) => named(NODE, values, at));
+  const edges = pairs.map((values, at) => named(EDGE, values, at));
   for (const node of nodes) { node.into = []; node.out = []; }
   for (const edge of edges) { nodes[edge.target].into.push(edge); nodes[edge.source].out.push(edge); }
   nodes.filter((node) => node.role === "parameter").forEach((node, i) => { node.parameter = DATA.parameters[i]; });
-  LEVELS[name] = { nodes, edges, views: level.views, title: level.title };
+  return { nodes, edges, views, title };
 }
 
 const CHOICES = {
   show: [["both", "both"], ["forward", "values →"], ["backward", "messages ←"]],
-  level: [["cell", "a cell"], ["op", "an op"]].filter(([name]) => name in LEVELS),
+  level: [["cell", "a cell"], ["op", "an op"]].filter(([name]) => DATA.levels.includes(name)),
   params: [["shared", "shared"], ["repeat", "repeated"]],
   scale: [["log", "log"], ["linear", "linear"]],
 };
 const DEFAULTS = { frame: LAST, show: "both", level: CHOICES.level[0][0], params: "shared", scale: "log", selected: null };
 const state = { ...DEFAULTS };
-const level = () => LEVELS[state.level];
 
 const WORDS = { inf: Infinity, "-inf": -Infinity, nan: NaN };
 const numeric = (value) => (typeof value === "string" ? WORDS[value] : value);
@@ -46,14 +51,14 @@ function brief(value, digits = 3) {
 const precise = (value) => brief(value, 11);
 
 const placed = (node) => (node.time === null ? "" : ` (t=${node.time})`);
-const title = (node) => `${node.label}${placed(node)}`;
+const called = (node) => `${node.label}${placed(node)}`;
 function story(node) {
   const [shape, dtype] = DATA.values[node.value];
   const op = node.op === node.label || node.op === "leaf" ? "" : `op ${node.op}`;
-  return [title(node), op, shape, dtype, node.cell, node.layer, node.ops > 1 ? `${node.ops} ops` : ""].filter(Boolean).join(" · ");
+  return [called(node), op, shape, dtype, node.cell, node.layer, node.ops > 1 ? `${node.ops} ops` : ""].filter(Boolean).join(" · ");
 }
 function saying(edge, backward, nodes = level().nodes) {
-  const [from, to] = [title(nodes[edge.source]), title(nodes[edge.target])];
+  const [from, to] = [called(nodes[edge.source]), called(nodes[edge.target])];
   if (!backward) return `${from} → ${to}${edge.label ? ` carries ${edge.label}` : ""}`;
   return edge.cut ? `${to} ⊣ ${from}: detached, no gradient passes` : `${to} → ${from}: message of norm ${brief(edge.message, 6)}`;
 }

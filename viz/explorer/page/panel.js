@@ -41,13 +41,14 @@ const line = (name, cells) => h("tr", {}, h("th", { scope: "row" }, name), cells
 
 function facts(value) {
   const [shape, dtype, stats] = DATA.values[value];
+  if (shape === "scalar" && "mean" in stats) return [dtype, brief(stats.mean, 6)];
   const words = Object.entries(stats).map(([name, number]) => `${name} ${brief(number, 6)}`);
   return [[shape, dtype].filter(Boolean).join(", "), words.join(" · ")];
 }
 
 // A small array number by number, rows below each other; a large one by its statistics.
 function array(entry) {
-  const { shape, full, stats } = DATA.arrays[entry];
+  const { shape, full, stats } = part("arrays")[entry];
   const size = shape.length ? shape.join("×") : "scalar";
   if (stats) return h("p", {}, `${size}: ${["mean", "std", "min", "max"].map((name, i) => `${name} ${brief(stats[i], 6)}`).join(" · ")}`);
   const columns = shape.length ? shape[shape.length - 1] : 1;
@@ -73,19 +74,19 @@ const link = (edge, text) => h("button", { type: "button", click: () => select(`
 function edgeDetails(edge) {
   const { nodes } = level();
   const [source, target] = [nodes[edge.source], nodes[edge.target]];
-  DETAILS.append(h("h2", {}, h("bdi", {}, title(source)), " → ", h("bdi", {}, title(target))));
+  DETAILS.append(h("h2", {}, h("bdi", {}, called(source)), " → ", h("bdi", {}, called(target))));
   DETAILS.append(h("p", {}, h("b", {}, "value "), h("bdi", {}, edge.label), " ", facts(edge.value).filter(Boolean).join(": ")));
   if (edge.cut) DETAILS.append(h("p", {}, h("b", {}, "cut: "), "detached here, no gradient passes."));
   else if (edge.message === null) DETAILS.append(h("p", {}, h("b", {}, "no message: "), DATA.note || "no gradient is wanted along this line."));
   else {
     DETAILS.append(h("p", { class: "message", "data-norm": edge.message }, h("b", {}, "message "), `norm ${precise(edge.message)}`));
-    if (edge.array !== null) DETAILS.append(array(edge.array));
+    if (edge.array !== null && part("arrays")[edge.array].shape.length) DETAILS.append(array(edge.array));
   }
   if (edge.crossing !== null) identity(edge.crossing);
   const beside = source.role === "parameter" ? target.into.filter((e) => e !== edge && nodes[e.source].role === "parameter") : [];
   if (beside.length) {
     DETAILS.append(h("p", { class: "quiet" }, "Other parameters that enter here:"),
-      h("div", { class: "links" }, beside.map((e) => link(e, `${title(nodes[e.source])}: ${brief(e.message)}`))));
+      h("div", { class: "links" }, beside.map((e) => link(e, `${called(nodes[e.source])}: ${brief(e.message)}`))));
   }
 }
 
@@ -98,15 +99,15 @@ function identity(t) {
     return;
   }
   DETAILS.append(h("p", {}, `∂L/∂θ = Σ over s<${t} of eₛ Γₛ + m Γ + Σ over s≥${t} of mₛ₊₁ Dₛ`),
-    h("p", { class: "quiet" }, `before: losses earlier than the edge, by sensitivities Γ. crossing: message m (norm ${brief(found.states[t], 5)}) meets Γ. after: what θ does later. Along the gradient the three add up to its norm.`));
+    h("p", { class: "quiet" }, `before: losses earlier than the edge, by sensitivities Γ. crossing: message m (norm ${brief(found.states[t], 5)}) meets Γ. after: what θ does later. Along the gradient ∂L/∂θ the three add up to its norm; so do they in each entry, here the largest.`));
   const bodies = found.edges[t].map((row, i) => {
     const [norms, along, entry] = [row.slice(0, 3), row.slice(3, 6), row.slice(6, 9)];
     const sum = (parts) => parts.reduce((total, part) => total + numeric(part), 0);
     const at = found.largest[i].length ? `entry [${found.largest[i]}]` : "entry";
     return h("tbody", { class: "group", "data-name": found.names[i], "data-along": JSON.stringify(along), "data-norm": found.norms[i], "data-sum": sum(along) },
       h("tr", {}, h("th", { colspan: 5 }, h("bdi", {}, found.names[i]), ` ‖∂L/∂θ‖ = ${brief(found.norms[i], 6)}`)),
-      line("along it", [...along, sum(along)].map((v) => brief(v, 5))),
-      line(at, [...entry, sum(entry)].map((v) => brief(v, 5))),
+      line("along ∂L/∂θ", [...along, sum(along)].map((v) => brief(v, 4))),
+      line(at, [...entry, sum(entry)].map((v) => brief(v, 4))),
       line("norms", [...norms.map((v) => brief(v, 4)), ""]));
   });
   DETAILS.append(table(["", "before", "crossing", "after", "sum"], bodies));
@@ -114,12 +115,12 @@ function identity(t) {
 
 function nodeDetails(node) {
   const { nodes } = level();
-  DETAILS.append(h("h2", {}, h("bdi", {}, title(node))), h("p", { class: "quiet" }, h("bdi", {}, [node.role, story(node), node.scope].filter(Boolean).join(" · "))));
+  DETAILS.append(h("h2", {}, h("bdi", {}, called(node))), h("p", { class: "quiet" }, h("bdi", {}, [node.role, story(node), node.scope].filter(Boolean).join(" · "))));
   DETAILS.append(h("p", {}, h("b", {}, "value "), facts(node.value)[1] || "no statistics"));
   if (node.gradient !== null) DETAILS.append(h("p", { class: "message", "data-norm": node.gradient }, h("b", {}, "gradient "), `norm ${precise(node.gradient)}`));
   for (const [words, edges, end] of [["reads", node.into, "source"], ["is read by", node.out, "target"]]) {
     if (!edges.length) continue;
-    const text = (edge) => `${title(nodes[edge[end]])}${edge.label ? ` (${edge.label})` : ""}: ${edge.cut ? "cut" : edge.message === null ? "no message" : `message ${brief(edge.message)}`}`;
+    const text = (edge) => `${called(nodes[edge[end]])}${edge.label ? ` (${edge.label})` : ""}: ${edge.cut ? "cut" : edge.message === null ? "no message" : `message ${brief(edge.message)}`}`;
     DETAILS.append(h("p", { class: "quiet" }, `${words} ${edges.length}:`), h("div", { class: "links" }, edges.slice(0, 60).map((edge) => link(edge, text(edge)))));
     if (edges.length > 60) DETAILS.append(h("p", { class: "quiet" }, `… and ${edges.length - 60} more`));
   }

@@ -11,17 +11,21 @@ function go(frame, { quiet = false } = {}) {
   showGradients(state.frame);
   slider.value = state.frame;
   slider.setAttribute("aria-valuetext", DATA.captions[state.frame]);
-  byId("caption").replaceChildren(DATA.captions[state.frame], " ", h("span", {}, part(state.frame)));
+  byId("caption").replaceChildren(DATA.captions[state.frame], " ", h("span", {}, phase(state.frame)));
   byId("count").textContent = `${state.frame} / ${LAST}`;
   document.body.dataset.frame = state.frame;
-  for (const bar of byId("strip").querySelectorAll("rect")) bar.classList.toggle("ahead", Number(bar.dataset.frame) > state.frame);
-  const mirrored = state.frame > DATA.columns + 1 ? LAST + 1 - state.frame : state.frame;
-  const reach = now.reach[mirrored];
-  if (reach && !quiet) follow(...reach);
+  for (const bar of byId("strip").children) bar.classList.toggle("ahead", Number(bar.dataset.frame) > state.frame);
+  if (!quiet) inSight();
   remember();
 }
 
-function part(frame) {
+function inSight() {
+  const mirrored = state.frame > DATA.columns + 1 ? LAST + 1 - state.frame : state.frame;
+  const reach = scene().reach[mirrored];
+  if (reach) follow(...reach);
+}
+
+function phase(frame) {
   if (frame === 0) return "";
   return frame <= DATA.columns ? "forward" : frame === DATA.columns + 1 ? "the loss" : "backward";
 }
@@ -29,10 +33,7 @@ function part(frame) {
 // What was chosen changed: another picture, or other lines of it, or other colours.
 function redraw({ moved = false } = {}) {
   const now = scene();
-  if (holder.firstChild !== now.root) {
-    holder.replaceChildren(now.root);
-    moved = true;
-  }
+  const other = holder.firstChild !== now.root;
   if (now.scale !== state.scale) { paint(now); now.scale = state.scale; }
   svg.classList.toggle("only-forward", state.show === "forward");
   svg.classList.toggle("only-backward", state.show === "backward");
@@ -42,9 +43,10 @@ function redraw({ moved = false } = {}) {
     if (box) box.checked = true;
   }
   byId("title").textContent = level().title;
-  if (moved) fit(false);
-  go(state.frame, { quiet: !moved });
+  if (moved || other) fit(false);
+  go(state.frame, { quiet: !moved && !other });
   mark();
+  if (other) holder.replaceChildren(now.root); // dressed first, so that it is styled once
   showDetails();
   showLegend();
 }
@@ -98,7 +100,7 @@ function recall() {
     if (name) wanted[name] = word;
     else if (/^[en]\d+$/.test(word)) wanted.selected = word;
   }
-  const { nodes, edges } = LEVELS[wanted.level];
+  const { nodes, edges } = levelOf(wanted.level);
   if (wanted.selected && !(wanted.selected[0] === "e" ? edges : nodes)[wanted.selected.slice(1)]) wanted.selected = null;
   Object.assign(state, wanted);
 }

@@ -15,34 +15,58 @@ const SHAPES = {
 };
 const ROUND = { cell: 8, state: 8, gate: 8, bar: 8 };
 
+// A part of the picture some columns wide; the camera shows those in sight, so that a long one opens at once.
+const CHUNK = 1600;
+class Chunks {
+  constructor() {
+    this.root = s("g");
+    this.found = new Map();
+  }
+  // Where something belongs that reaches from one x to another; a long line is not left out anywhere.
+  of(from, to = from) {
+    const far = Math.abs(to - from) > CHUNK;
+    const at = far ? "far" : Math.floor(Math.min(from, to) / CHUNK);
+    if (!this.found.has(at)) this.found.set(at, this.root.appendChild(s("g")));
+    return this.found.get(at);
+  }
+  cull(left, right) {
+    for (const [at, g] of this.found) {
+      const out = at !== "far" && ((at + 2) * CHUNK < left || (at - 0.5) * CHUNK > right);
+      if (out !== (g.style.display === "none")) g.style.display = out ? "none" : "";
+    }
+  }
+}
+
 function build(levelName, params) {
-  const { nodes, edges, views } = LEVELS[levelName];
+  const { nodes, edges, views } = levelOf(levelName);
   const view = views[params];
-  const root = s("g", { class: "scene" });
+  const [behind, places, between] = [new Chunks(), new Chunks(), new Chunks()];
+  const root = s("g", { class: "scene" }, behind.root, places.root, between.root);
   const frames = Array.from({ length: LAST + 1 }, () => []);
-  const scene = { root, frames, bounds: view.bounds, nodes: new Map(), lines: new Map(), gauges: [], reach: [] };
+  const scene = { root, layers: [behind, places, between], at: new Map(), frames, bounds: view.bounds, nodes: new Map(), lines: new Map(), gauges: [], shares: [], reach: [] };
   scene.largest = edges.reduce((most, e) => (Number.isFinite(numeric(e.message)) ? Math.max(most, numeric(e.message)) : most), 0);
 
   for (const [name, x, y, w, height] of view.bands) {
-    root.append(s("rect", { class: "band", x: x - w / 2, y: y - height / 2, width: w, height, rx: 8 }));
-    root.append(s("text", { class: "time", x, y: y + height / 2 - 8, "text-anchor": "middle" }, name));
+    behind.of(x).append(s("rect", { class: "band", x: x - w / 2, y: y - height / 2, width: w, height, rx: 8 }));
+    behind.of(x).append(s("text", { class: "time", x, y: y + height / 2 - 8, "text-anchor": "middle" }, name));
   }
   for (const [name, x, y, w, height] of view.frames) {
-    root.append(s("rect", { class: "frame", x: x - w / 2, y: y - height / 2, width: w, height, rx: 8 }));
-    root.append(s("text", { class: "frame-name", x: x - w / 2 + 8, y: y - height / 2 + 12 }, name));
+    behind.of(x).append(s("rect", { class: "frame", x: x - w / 2, y: y - height / 2, width: w, height, rx: 8 }));
+    behind.of(x).append(s("text", { class: "frame-name", x: x - w / 2 + 8, y: y - height / 2 + 12 }, name));
   }
   for (const [number, x, y, look, copy] of view.nodes) {
     const node = nodes[number];
     const [w, height, card, lines] = view.looks[look];
-    const id = copy ? `n${number}c${root.childNodes.length}` : `n${number}`;
+    const once = copy === undefined;
+    const id = once ? `n${number}` : `n${number}e${copy}`;
     const g = s("g", { id, transform: `translate(${x} ${y})` }, s("title", {}, story(node)));
     const shape = (SHAPES[card] ?? SHAPES.box)(w, height, ROUND[card] ?? 0)[0];
     shape.setAttribute("class", "shape");
     g.append(shape);
     if (card === "state") g.append(s("rect", { class: "inner", x: 3 - w / 2, y: 3 - height / 2, width: w - 6, height: height - 6, rx: 6 }));
     if (card === "parameter") g.append(s("path", { class: "inner", d: `M${-w / 2} ${5 - height / 2}a${w / 2} 5 0 0 0 ${w} 0` }));
-    const live = copy ? undefined : node.parameter;
-    const rows = lines.concat(live ? [["", 9, 0]] : []);
+    const live = once ? node.parameter : undefined;
+    const rows = lines.concat(live || !once ? [["", 9, 0]] : []);
     let top = -rows.reduce((sum, [, size]) => sum + size * 1.25, 0) / 2 + (card === "parameter" ? 2 : 0);
     for (const [text, size, bold] of rows) {
       const line = s("text", { y: (top + size * 0.98).toFixed(1), "font-size": size, "text-anchor": "middle" }, text);
@@ -50,16 +74,18 @@ function build(levelName, params) {
       g.append(line);
       top += size * 1.25;
     }
-    root.append(g);
+    places.of(x - w / 2, x + w / 2).append(g);
+    if (once) scene.at.set(number, x);
     const item = { element: g, base: `node ${card}`, node, x, y, w, h: height, extra: "" };
     g.item = item;
     if (live) scene.gauges.push({ text: g.lastChild, parameter: live, bar: gauge(g, w, height) });
+    if (!once && edges[copy].message !== null) scene.shares.push({ text: g.lastChild, edge: edges[copy] });
     if (node.frame && node.time !== null) widen(scene, node.frame, x, w);
     frames[node.frame].push(item);
     if (!scene.nodes.has(number)) scene.nodes.set(number, []);
     scene.nodes.get(number).push(item);
   }
-  drawLines(scene, nodes, edges, view);
+  drawLines(scene, between, nodes, edges, view);
   for (const list of frames) for (const item of list) dress(item, "done");
   return scene;
 }
@@ -76,7 +102,7 @@ function widen(scene, frame, x, w) {
   scene.reach[frame] = [Math.min(left, x - w / 2), Math.max(right, x + w / 2)];
 }
 
-function drawLines(scene, nodes, edges, view) {
+function drawLines(scene, between, nodes, edges, view) {
   const marks = { forward: "url(#tip)", parameter: "url(#small)", backward: "url(#tip)", cut: "url(#tee)" };
   for (const [at, path, x, y] of view.wires) {
     const edge = edges[at];
@@ -91,7 +117,9 @@ function drawLines(scene, nodes, edges, view) {
     }
     if (kind === "backward" && numeric(edge.message) === 0) item.base += " none";
     g.item = item;
-    scene.root.append(g);
+    // parameters run along one line, so those that end in sight show it all
+    const [from, to] = [scene.at.get(edge.source), scene.at.get(edge.target)];
+    between.of(nodes[edge.source].role === "parameter" || from === undefined ? to : from, to).append(g);
     const frame = backward ? edge.back : edge.frame;
     scene.frames[frame].push(item);
     if (!scene.lines.has(at)) scene.lines.set(at, []);
@@ -142,6 +170,7 @@ function show(scene, frame) {
     text.textContent = count ? `‖Σ‖ ${brief(value)}` : "‖Σ‖ 0";
     bar.bar.setAttribute("width", (bar.width * filled(parameter, value, count)).toFixed(1));
   }
+  for (const { text, edge } of scene.shares) text.textContent = edge.back <= frame ? `message ${brief(edge.message)}` : "";
 }
 
 // How full a parameter is: its norm so far beside the largest on the way; without the messages, their number.
