@@ -79,7 +79,7 @@ def _readings(given: Any) -> list[Reading]:
 
 def _reading(given: Any) -> Reading:
     if len(given.cell) > 1 and not given.trained:
-        raise UserError(f"this picture shows one cell, not {' '.join(given['cell'])}; norms shows several")
+        raise UserError(f"this picture shows one cell, not {' '.join(given.cell)}; norms shows several")
     return _readings(given)[0]
 
 

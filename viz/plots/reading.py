@@ -85,7 +85,7 @@ def untrained(cell: str, text: str, *, hidden: int, layers: int = 1, loss: str =
     rng = tg.random.Generator(seed)
     kind: Any = zoo.get(cell)
     sizes = [len(vocabulary)] + [hidden] * (layers - 1)
-    stack = [zoo.RNN(kind(size, hidden, rng=rng.fork("layer", i))) for i, size in enumerate(sizes)]
+    stack = [zoo.RNN(kind(size, hidden, rng=rng.fork("layer", i)), compile="numpy") for i, size in enumerate(sizes)]
     model = zoo.Synced(zoo.Stacked(stack) if layers > 1 else stack[0], len(vocabulary), rng=rng).astype(dtype)
     ids = vocabulary.encode(text)
     xs = tg.one_hot(ids[:-1, None], classes=len(vocabulary)).astype(dtype)
@@ -112,6 +112,9 @@ def trained(folder: str, text: str | None, steps: int, *, loss: str = "each") ->
     sizes = {name: options[name] for name in ("embedding", "hidden", "layers", "dropout")}
     model = CharModel(options["cell"], len(vocabulary), **sizes)
     model.load_state_dict(run.weights())
+    for part in model.modules():
+        if isinstance(part, zoo.RNN):
+            part.compile = "numpy"  # a text is read once or twice: no time to compile for
     model.eval()
     ids = vocabulary.encode(read)
     counts = _counts(loss, len(ids) - 1)
