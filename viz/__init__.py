@@ -7,6 +7,7 @@
 from .cell import cell
 from .compare import compare
 from .explorer import Explorer, explore
+from .gallery import gallery
 from .messages import messages
 from .picture import Picture, unroll
 from .plots import attention, clip, connect, gates, jacobians, lag, norms, search_units, units
@@ -14,6 +15,7 @@ from .record import trace
 from .trace import Trace, TraceEdge, TraceNode
 from .truncation import truncation
 
-__all__ = ["Explorer", "explore", "Picture", "Trace", "TraceEdge", "TraceNode", "cell", "compare", "trace", "unroll"]
+__all__ = ["Explorer", "explore", "Picture", "Trace", "TraceEdge", "TraceNode", "trace", "unroll"]
+__all__ += ["cell", "compare", "gallery"]
 __all__ += ["attention", "clip", "connect", "gates", "jacobians", "lag", "norms", "search_units", "units"]
 __all__ += ["messages", "truncation"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.errors import UserError
 
+from . import commands as single
 from . import graphs
 from .example import Example
 from .explorer import explore
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line: the subcommands of every module that has some."""
     top = argparse.ArgumentParser(prog=PROGRAM, description="Pictures of recurrent computations.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (graphs, plots):
+    for module in (graphs, single, plots):
         module.add(commands)
     page = graphs.run_parser(
         commands, "explore", "a page to step through it in a browser", ABOUT_EXPLORE, EXAMPLES_EXPLORE

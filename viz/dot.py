@@ -25,6 +25,7 @@ LINES = {  # drawn in this order, messages on top
     for kind, colour, text, dash, head, size in (
         ("parameter", style.QUIET, style.QUIET, "solid", "normal", "0.6"),
         ("forward", style.FORWARD, style.INK, "solid", "normal", "0.7"),
+        ("dropped", style.FORWARD, style.INK, "dashed", "normal", "0.7"),
         ("recurrent", style.FORWARD, style.INK, "bold", "normal", "0.8"),
         ("cut", style.CUT, style.CUT, "dotted", "tee", "1"),
         ("backward", style.BACKWARD, style.BACKWARD, "dashed", "normal", "0.7"),
@@ -32,13 +33,14 @@ LINES = {  # drawn in this order, messages on top
     )
 }
 ARROW = {  # lengths of their arrowheads
-    "parameter": 6.0, "forward": 7.0, "recurrent": 8.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0,
+    "parameter": 6.0, "forward": 7.0, "dropped": 7.0, "recurrent": 8.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0,
 }  # fmt: skip
 WHEN = {"step": "every step t"}  # what stands under a column that is not one step
 LEGEND = {
     "forward": "a value goes forward",
     "backward": "its message comes back: the gradient that this edge hands over; number: norm, width: its logarithm",
     "parameter": "a shared parameter, drawn once (× uses); the messages of all steps add up to its gradient",
+    "dropped": "dropout: in training some entries do not pass; between layers alone, never along time",
     "recurrent": "what this step leaves is what the next one begins with: t−1 → t",
     "cut": "cut: detached here, no message passes",
     "sensitivity": "a forward message: how the state depends on parameters, dz/dθ, by what they meet; number: norm",

@@ -37,6 +37,7 @@ class Example:
     truncate: int | None = None
     seed: int = 0
     dtype: str = "float32"
+    dropout: float = 0.0
     gain: float = 1.0  # of the recurrent matrices, which most cells begin orthogonal
     context: str | None = None  # an encoder that reads the steps and a decoder that writes as many, with this between
 
@@ -97,7 +98,8 @@ class Example:
         make: Any = zoo.get(self.cell)
         rng = tg.random.Generator(self.seed)
         pair = [make(self.inputs, self.hidden, rng=rng.fork(name)) for name in ("encoder", "decoder")]
-        model = zoo.EncoderDecoder(*pair, self.inputs, context=self.context or "state", go=0, rng=rng.fork("model"))
+        kind, decoder = self.context or "state", pair.pop()
+        model = zoo.EncoderDecoder(pair[0], decoder, self.inputs, context=kind, go=0, rng=rng.fork("model"))
         xs, targets = (rng.fork(name).integers((self.steps, self.batch), 0, self.inputs) for name in ("xs", "targets"))
         xs = tg.one_hot(xs, classes=self.inputs).astype(self.dtype)
         return model.astype(self.dtype).problem(xs, targets, reduction="sum")
@@ -113,7 +115,9 @@ class Example:
             else:
                 layers.append(zoo.RNN(make(size, self.hidden, rng=rng.fork("forward", k))))
             size = layers[-1].output_size
-        return layers[0] if self.layers == 1 else zoo.Stacked(layers)
+        if self.layers == 1:
+            return layers[0]
+        return zoo.Stacked(layers, dropout=self.dropout, rng=rng)
 
     def _run(self, net: Net, x: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:
         ys = net.rnn(x)[0] if self.bidirectional else None

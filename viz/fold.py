@@ -35,23 +35,24 @@ def fold_cells(trace: Trace) -> Trace:
     """
     if trace.level == "cell":
         return trace
+    trace = _through_dropout(trace)
     groups = {node.id: group(node) for node in trace.nodes}
     members: dict[Hashable, list[TraceNode]] = defaultdict(list)
     for node in trace.nodes:
         members[groups[node.id]].append(node)
 
-    crossing: dict[tuple[str, Hashable, bool], list[TraceEdge]] = defaultdict(list)
+    crossing: dict[tuple[str, Hashable, bool, bool], list[TraceEdge]] = defaultdict(list)
     for edge in trace.edges:
         if groups[edge.source] != groups[edge.target]:
-            crossing[edge.source, groups[edge.target], edge.cut].append(edge)
-    sources = {source for source, _, _ in crossing}
+            crossing[edge.source, groups[edge.target], edge.cut, edge.dropped].append(edge)
+    sources = {source for source, *_ in crossing}
 
     names = {key: f"g{place}" for place, key in enumerate(members)}
     nodes = [_fold_nodes(names[key], nodes, sources) for key, nodes in members.items()]
     by_id = {node.id: node for node in trace.nodes}
     arguments: dict[Hashable, int] = defaultdict(int)
     edges = []
-    for (source, target, cut), parts in crossing.items():
+    for (source, target, cut, dropped), parts in crossing.items():
         edges.append(
             TraceEdge(
                 names[groups[source]],
@@ -62,10 +63,33 @@ def fold_cells(trace: Trace) -> Trace:
                 label=by_id[source].label,
                 value=None if cut else sum_of(parts),
                 shape=by_id[source].shape,
+                dropped=dropped,
             )
         )
         arguments[target] += 1
     return replace(trace, nodes=nodes, edges=edges, level="cell")
+
+
+def _through_dropout(trace: Trace) -> Trace:
+    """Dropout between two cells as a kind of edge: what it hands back has passed its mask."""
+    enters: dict[str, list[TraceEdge]] = defaultdict(list)
+    leaves: dict[str, list[TraceEdge]] = defaultdict(list)
+    for edge in trace.edges:
+        if edge.dropped:
+            enters[edge.target].append(edge)
+            leaves[edge.source].append(edge)
+    drops = {n.id for n in trace.nodes if n.op == "dropout" and n.time is not None and not n.cell}
+    drops = {name for name in drops if len(enters[name]) == len(leaves[name]) == 1}
+    if not drops:
+        return trace
+    edges = []
+    for edge in trace.edges:
+        if edge.source in drops:
+            before = enters[edge.source][0]
+            edge = replace(before, target=edge.target, argument=edge.argument)
+        if edge.target not in drops:
+            edges.append(edge)
+    return replace(trace, nodes=[n for n in trace.nodes if n.id not in drops], edges=edges)
 
 
 def message_between(trace: Trace, source: str, target: str) -> float | None:

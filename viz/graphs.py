@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import zoo
+from zoo.topology.encoder_decoder import CONTEXTS
 
 from .example import LOSSES, Example
 from .long import FOLDS
@@ -68,6 +69,10 @@ def run_parser(commands: Any, name: str, words: str, about: str, examples: str) 
         )
     parser.add_argument("--bidirectional", action="store_true", help="each layer also runs from the end to the start")
     parser.add_argument("--loss", choices=LOSSES, default=default.loss, help="at each step or the last (default: each)")
+    parser.add_argument("--dropout", type=float, default=0.0, metavar="P", help="between layers (default: none)")
+    parser.add_argument(
+        "--context", choices=CONTEXTS, help="an encoder and a decoder, each of --steps, with this between them"
+    )
     parser.add_argument("--truncate", **{**NUMBER, "metavar": "K"}, help="cut the state every K steps: truncated BPTT")
     return parser
 

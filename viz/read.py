@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -50,6 +50,7 @@ class Use:
     argument: int
     key: tuple[Any, Any, int] | None = None
     cut: bool = False
+    dropped: bool = False  # on its way entries are dropped
 
 
 def read(root: Any, constants: dict[Any, list[Any]], *, shift: bool = True) -> list[Value]:
@@ -61,8 +62,12 @@ def read(root: Any, constants: dict[Any, list[Any]], *, shift: bool = True) -> l
     values: dict[Any, Value] = {}
     taken: dict[Any, Value] = {}  # a constant that several ops of a step read is one value
     nodes = with_past(root)
+    drops = {node for node in nodes if _drops(node, constants)}
+    readers = Counter(parent for node in nodes for parent in node.inputs if parent is not None)
+    through = {node for node in drops if readers[node] == 1}
     for node in nodes:
         values[node] = value = _value(node)
+        value.op = "dropout" if node in drops else value.op
         if node.op.kind == "cut":
             continue
         for argument, parent in enumerate(node.inputs):
@@ -74,9 +79,10 @@ def read(root: Any, constants: dict[Any, list[Any]], *, shift: bool = True) -> l
                     source = taken.setdefault((id(array), value.time), source)
                 value.uses.append(Use(source, value, argument))
             else:
-                read, cut = _resolve(parent)
+                read, cut, key = _resolve(parent, through)
                 if read is not None:  # None: a constant row of a stack, read back
-                    value.uses.append(Use(values[read], value, argument, (node, parent, argument), cut))
+                    dropped = key is not None or node in drops or read in drops
+                    value.uses.append(Use(values[read], value, argument, key or (node, parent, argument), cut, dropped))
     found = list(_linked(values[root], nodes, values))
     _name_layers(found)
     if shift:
@@ -100,30 +106,49 @@ def _before_cut(node: Any) -> Any:
     return node.saved[0]() if node.op.kind == "cut" and node.saved else None
 
 
-def _resolve(node: Any) -> tuple[Any, bool]:
-    """What a use really reads: beyond a cut, and through unstack(stack(…)), which gives back what went in."""
-    cut = False
+def _resolve(node: Any, drops: set[Any]) -> tuple[Any, bool, Any]:
+    """What a use really reads: beyond a cut, and through unstack(stack(…)), which gives back what went in.
+
+    Where a series was dropped from in between, also the edge along which the message arrives that has passed the mask.
+    """
+    cut, key = False, None
     while True:
         before = _before_cut(node)
         if before is not None:
             node, cut = before, True
-        elif (whole := _stacked(node)) is not None:
-            node = whole.inputs[node.params["index"]]
+        elif (found := _stacked(node, drops)) is not None:
+            whole, dropped = found
+            index = node.params["index"]
+            node = whole.inputs[index]
             if node is None:
-                return None, cut
+                return None, cut, None
+            key = (whole, node, index) if dropped else key
         else:
-            return node, cut
+            return node, cut, key
 
 
-def _stacked(pick: Any) -> Any:
-    """The stack whose part this pick is, if it is one."""
+def _stacked(pick: Any, drops: set[Any]) -> tuple[Any, bool] | None:
+    """The stack whose part this pick is, if it is one, and whether entries are dropped on the way."""
     if pick.op.kind != "pick" or pick.inputs[0].op.name != "unstack":
         return None
     unstack = pick.inputs[0]
-    stack = unstack.inputs[0]
+    stack, dropped = unstack.inputs[0], False
+    while stack in drops:
+        stack, dropped = next(parent for parent in stack.inputs if parent is not None), True
     if stack is None or stack.op.name != "stack" or stack.params["axis"] != unstack.params["axis"]:
         return None
-    return stack
+    return stack, dropped
+
+
+def _drops(node: Any, constants: dict[Any, list[Any]]) -> bool:
+    """Whether a node is dropout: a product with a constant of its own shape that holds 0 and one number above 1."""
+    if node.op.name != "mul" or not node.shape or sum(parent is None for parent in node.inputs) != 1:
+        return False
+    mask = _constant(node, node.inputs.index(None), constants)
+    if getattr(mask, "shape", None) != node.shape or mask.dtype.kind != "f" or not mask.size:
+        return False
+    scale = float(mask.max())
+    return scale > 1 and bool(((mask == 0) | (mask == scale)).all())
 
 
 def _constant(node: Any, argument: int, heard: dict[Any, list[Any]]) -> Any:

@@ -90,7 +90,8 @@ def trace(
     for use in uses:
         size, array = messages.get(use.key, (None, None)) if not use.cut else (None, None)
         ends = names[use.source], names[use.target]
-        edges.append(TraceEdge(*ends, use.argument, size, use.cut, value=array, shape=use.source.shape))
+        shape, dropped = use.source.shape, use.dropped
+        edges.append(TraceEdge(*ends, use.argument, size, use.cut, value=array, shape=shape, dropped=dropped))
     return Trace(nodes, edges, title=title, note=note)
 
 

@@ -98,7 +98,7 @@ def _before(v: Value, flow: _Flow) -> str:
 
 def _role_of_constant(v: Value, losses: set[Value], flow: _Flow) -> str | None:
     """Data: what meets a parameter in a matmul or look-up, or numbers that reach the state; not labels, nor masks."""
-    if not v.dtype or any(use.target in losses for use in v.used_by):
+    if not v.dtype or any(use.target in losses or use.target.op == "dropout" for use in v.used_by):
         return None
     if v.time is None and any(use.target in flow.recurrent for use in v.used_by):
         return None

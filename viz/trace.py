@@ -47,7 +47,8 @@ class TraceEdge:
     `argument` counts the arguments of `target`, so x * x has two edges. `value` is the message itself (an array), kept
     where several must be summed before their norm is taken. A `cut` edge passes through a detach: it has no message.
     Between two nodes of role "sensitivity" it is the norm of what goes forward instead. `shape` is that of the message,
-    `story` what else there is to tell of it. A `recurrent` edge, of a step that stands for all, leads to the next one.
+    `story` what else there is to tell of it. A `recurrent` edge, of a step that stands for all, leads to the next one;
+    on a `dropped` one there is dropout.
     """
 
     source: str
@@ -60,6 +61,7 @@ class TraceEdge:
     shape: tuple[int, ...] = ()
     story: str = ""
     recurrent: bool = False
+    dropped: bool = False
 
 
 @dataclass(frozen=True)

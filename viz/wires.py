@@ -254,6 +254,7 @@ class _Drawer:
         yield from self._back(edge, straight([(far, y - APART), (x, y - APART)]), at)
 
     def _forward(self, edge: TraceEdge, path: list[Point], label: str, at: Point, kind: str = "forward") -> Wire:
+        kind = "dropped" if edge.dropped and kind == "forward" else kind
         return Wire(kind, edge.source, edge.target, path, self._tooltip(edge, back=False), label, at)
 
     def _back(self, edge: TraceEdge, path: list[Point], at: Point, text: str | None = None) -> Iterator[Wire]:
