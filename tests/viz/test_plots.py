@@ -192,6 +192,37 @@ def test_a_lag_map_too_large_to_add_up_has_no_margins(monkeypatch: pytest.Monkey
     assert set(small.data) == {"norms"} and len(small.figure().axes) == 2  # the map and its scale
 
 
+def test_a_lag_map_of_states_and_inputs_is_made_of_their_derivatives() -> None:
+    problem, given = plain(np.random.default_rng(8))
+    s, W, m = states(given), given["W"], tg.bptt.message_norms(problem).m.array
+    reached = np.zeros((2, T, T))
+    for t in range(T):
+        message = s[t] - given["y"][t]
+        for tau in range(t, -1, -1):
+            error = message * (1 - s[tau] ** 2)
+            message = error @ W.T
+            reached[:, t, tau] = np.linalg.norm(message), np.linalg.norm(error @ given["U"].T)
+        reached[1, t, t] = np.hypot(reached[1, t, t], np.linalg.norm(s[t] - given["y"][t]))  # y is given to a step too
+    for wanted, what in zip(reached, ("state", "x"), strict=True):
+        data = viz.lag(problem, what).data
+        np.testing.assert_allclose(data["norms"], wanted, **CLOSE)
+        np.testing.assert_allclose(data["losses"], np.sqrt((wanted**2).sum(1)), **CLOSE)
+    np.testing.assert_allclose(viz.lag(problem, "state").data["uses"][1:], m[:-1], **CLOSE)
+    with pytest.raises(ValueError, match="'x' needs the same real numbers at each step; this run has no real numbers"):
+        viz.lag(linear(np.eye(2), 3), "x")
+    with pytest.raises(ValueError, match="shapes that change"):
+        viz.lag(example("encoder-decoder-attention", "GRU", hidden=3), "state")
+
+
+def test_what_leaves_the_range_of_floats_is_said_or_marked() -> None:
+    exploding = linear(1e30 * np.eye(1), 16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        plot = viz.norms(exploding)
+        assert "upper edge: beyond floats" in texts(plot) and plot.render("png")
+        with pytest.raises(ValueError, match=r"lag: C\[12, \d+\] is (inf|nan), out of the range of floats"):
+            viz.lag(exploding)
+
+
 def test_the_lag_map_of_one_step_is_drawn() -> None:
     assert viz.lag(linear(np.eye(1), 1)).render("png").startswith(b"\x89PNG")
 
@@ -200,7 +231,7 @@ def test_what_no_loss_depends_on_is_refused() -> None:
     problem = tg.bptt.Problem(
         tg.tensor(1.0, requires_grad=True), lambda w, s, x: (s + x, s + x), tg.tensor(0.0), tg.ones(3)
     )
-    with pytest.raises(ValueError, match="no loss of this run depends on its parameters"):
+    with pytest.raises(ValueError, match="no loss of this run depends on all parameters"):
         viz.lag(problem)
     with pytest.raises(ValueError, match="there is no parameter 'V'; there are U, W"):
         viz.lag(plain(np.random.default_rng(0))[0], "V")

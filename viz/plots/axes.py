@@ -74,18 +74,22 @@ def log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def log_line(axes: Any, values: np.ndarray, look: Look, label: str, *, start: int = 0) -> Any:
-    """A line through the positive values, on a logarithmic axis; where a value is 0, a mark at the lower edge."""
-    times, positive = np.arange(start, start + len(values)), values > 0
+def log_line(axes: Any, values: np.ndarray, look: Look, label: str) -> Any:
+    """A line through the positive values, on a logarithmic axis.
+
+    A mark at the lower edge where a value is 0, at the upper one where it is infinite or not a number.
+    """
+    times, positive = np.arange(len(values)), np.isfinite(values) & (values > 0)
     shape = {"color": look.color, "marker": look.marker, "markersize": 3.2}
     (line,) = axes.plot(
         times, np.where(positive, values, np.nan), linestyle=look.linestyle, label=label,
         markevery=max(1, len(values) // 12), **shape,
     )  # fmt: skip
-    if not positive.all():
-        zeros = times[~positive]
-        edge = axes.get_xaxis_transform()
-        axes.plot(zeros, np.zeros(len(zeros)), linestyle="", transform=edge, clip_on=False, mfc=PAPER, **shape)
+    edge = axes.get_xaxis_transform()
+    for height, there in ((0, values == 0), (1, ~np.isfinite(values))):
+        if there.any():
+            where = times[there]
+            axes.plot(where, np.full(len(where), height), ls="", transform=edge, clip_on=False, mfc=PAPER, **shape)
     return line
 
 

@@ -160,7 +160,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "lag": Command(
         "which loss gets how much of its gradient from which earlier step", _lag,
-        {"wrt": {"metavar": "PARAMETER", "help": "one of them, such as rnn/cell/U (all)"}}, {"steps": 40},
+        {"wrt": {"metavar": "PARAMETER", "help": "such as rnn/cell/U; or x, or state (all parameters)"}}, {"steps": 40},
     ),
     "jacobians": Command("singular values of the steps and of their products, and eigenvalues", _jacobians),
     "gates": Command(

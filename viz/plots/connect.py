@@ -57,6 +57,9 @@ def connect(
     columns = used(text, COLUMNS)[0]
     height = sum(used(text[: t + 1], columns)[1] * ROW + 1.8 for t in steps)
 
+    if not np.isfinite(norms).all():
+        raise ValueError("connect: the derivatives are not all finite; take a shorter text")
+
     def headline(i: int) -> str:
         k = outputs[i]
         symbol = f"“{shown(characters[k])}”" if k < len(characters) else f"output {k}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,27 @@ import tinygrad_rnn as tg
 
 from .axes import COLOURS, DECADES, LOG, PALE, QUIET, colour_bar, grid, shown
 from .figure import Plot, host
+from .nudge import NUDGED, nudged
 
+
+class Labels(NamedTuple):
+    """What is written on the map of something: a cell, the margins, the columns, the title."""
+
+    cell: str
+    losses: str
+    uses: str
+    column: str
+    title: str
+
+
+LABELS = {
+    "θ": Labels("‖C[t, τ]‖", "‖dℓₜ/dθ‖", "‖Σₜ C‖", "use of θ = {} at step τ",
+                "Lag map of {}: where the gradient of each loss comes from"),
+    "x": Labels("‖∂ℓₜ/∂xτ‖", "‖∂ℓₜ/∂x‖", "‖∂L/∂xτ‖", "input of step τ",
+                "Lag map of the inputs: how each loss depends on what was read"),
+    "state": Labels("‖∂ℓₜ/∂zτ₋₁‖", "over all τ", "‖∂L/∂zτ₋₁‖", "state that step τ receives",
+                    "Lag map of the states: how far each loss reaches back"),
+}  # fmt: skip
 MOST = 20_000_000  # numbers of all parts together, up to which they are kept to be added up
 
 
@@ -20,10 +40,12 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
         right:  ‖Σ_τ C[t, τ]‖ = ‖dℓ_t/dθ‖        below:  ‖Σ_t C[t, τ]‖, what the use of θ at τ adds to ∂L/∂θ
 
     Rows are losses, columns are uses of the parameter ``wrt``, one of ``tg.bptt.parameter_names``, or of all of them.
-    Colours are logarithmic over at most 12 powers of ten; parts that are exactly 0 are grey with a dot, and above the
-    diagonal, where a use comes after the loss, there is nothing. ``data``: ``norms`` (T, T), ``losses`` and ``uses``
-    (T,), from ``tg.bptt.lag_matrix``; the sums, and the margins, are left out where T² gradients have more than 20
-    million numbers. Raises ValueError for another name, and where no loss depends on the parameters.
+    With "x" or "state" a cell is ‖∂ℓ_t/∂x_τ‖, or ‖∂ℓ_t/∂z_{τ−1}‖, right is its row's norm, below ‖∂L/∂x_τ‖. Colours
+    are logarithmic over at most 12 powers of ten; parts that are exactly 0 are grey with a dot, and above the diagonal,
+    where a use comes after the loss, there is nothing. ``data``: ``norms`` (T, T), ``losses`` and ``uses`` (T,), from
+    ``tg.bptt.lag_matrix``; the sums, and the margins, are left out where T² gradients have more than 20 million
+    numbers. Raises ValueError for another name, where no loss depends on the parameters, where gradients are not
+    finite, and where inputs or states are no real numbers of one shape.
 
     After Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063, equation 4: the terms of the sum, each as a cell.
 
@@ -32,6 +54,10 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
     >>> lag(problem).data["norms"].tolist()
     [[1.0, 0.0, 0.0], [0.5, 1.5, 0.0], [0.25, 0.75, 1.75]]
     """
+    what = wrt if wrt in NUDGED and wrt not in tg.bptt.parameter_names(problem.parameters) else "θ"
+    label, name = LABELS[what], wrt or "all parameters"
+    if what != "θ":
+        problem, wrt = nudged(problem, what), None
     names, leaves = tg.bptt.parameter_names(problem.parameters), tg.tree.leaves(problem.parameters)
     sizes = [leaf.size for name, leaf in zip(names, leaves, strict=True) if wrt in (None, name)]
     whole = len(problem) ** 2 * sum(sizes) <= MOST  # then kept, so that parts can be added up
@@ -39,12 +65,13 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
     norms = _norm(found, 2) if whole else found
     data = {"norms": norms}
     if whole:
-        data |= {"losses": _norm(found.sum(1), 1), "uses": _norm(found.sum(0), 1)}
+        data |= {"losses": _norm(found.sum(1) if what == "θ" else found, 1), "uses": _norm(found.sum(0), 1)}
+    if not np.isfinite(norms).all():
+        t, tau = np.argwhere(~np.isfinite(norms))[0]
+        raise ValueError(f"lag: C[{t}, {tau}] is {norms[t, tau]}, out of the range of floats; take fewer steps")
     if not norms.any():
-        raise ValueError(f"lag: no loss of this run depends on {wrt or 'its parameters'}; there is nothing to draw")
+        raise ValueError(f"lag: no loss of this run depends on {name}; there is nothing to draw")
     T = len(norms)
-    where = f" {wrt}" if wrt else ""
-
     past = np.tril(np.ones((T, T), bool))
     zero = past & (norms == 0)
     top, least = norms.max(), norms[norms > 0].min()
@@ -60,7 +87,7 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
             main, bottom = parts[0, 0], parts[1, 0]
             parts[1, 1].set_visible(False)
             main.xaxis.set_visible(False)
-            _margins(parts[0, 1], bottom, data["losses"], data["uses"])
+            _margins(parts[0, 1], bottom, data["losses"], data["uses"], label)
         else:
             parts = np.array([figure.add_subplot()])
             main = bottom = parts[0]
@@ -77,23 +104,22 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
             main.set_yticks(range(len(letters)), letters, fontsize=8 if T <= 24 else 6)
         if letters and T <= 60:
             bottom.set_xticks(range(len(letters)), letters, fontsize=8 if T <= 40 else 6)
-        bottom.set_xlabel(f"use of θ ={where or ' all parameters'} at step τ")
-        bar = colour_bar(figure, mesh, parts.ravel().tolist(), "‖C[t, τ]‖", log=True, shrink=0.8)
+        bottom.set_xlabel(label.column.format(name))
+        bar = colour_bar(figure, mesh, parts.ravel().tolist(), label.cell, log=True, shrink=0.8)
         if least < lowest:
             bar.ax.set_xlabel("or less", fontsize=7)
         return notes
 
-    default = f"Lag map of{where or ' all parameters'}: where the gradient of each loss comes from"
-    return Plot("lag", title or default, data, paint, (6.4, 5.4), text)
+    return Plot("lag", title or label.title.format(name), data, paint, (6.4, 5.4), text)
 
 
-def _margins(right: Any, below: Any, losses: np.ndarray, uses: np.ndarray) -> None:
+def _margins(right: Any, below: Any, losses: np.ndarray, uses: np.ndarray, label: Labels) -> None:
     """What the rows of the map add up to, and its columns."""
     steps = np.arange(len(uses))
     right.barh(steps, losses, color=COLOURS[0], height=0.8)
     below.bar(steps, uses, color=COLOURS[0], width=0.8)
-    right.set_xlabel("‖dℓₜ/dθ‖")
-    below.set_ylabel("‖Σₜ C‖")
+    right.set_xlabel(label.losses)
+    below.set_ylabel(label.uses)
     for axis, each in ((right.xaxis, losses), (below.yaxis, uses)):
         axis.set_ticks([0, each.max()], ["0", f"{each.max():.2g}"])
     right.tick_params(axis="x", labelbottom=True)

@@ -27,9 +27,9 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
 
     One problem: the three norms. Several by name, such as cells on the same task: a panel for each norm with a line for
     each problem. Where errors enter at the last step alone, δ_t = m_t is all there is, drawn with the factor. A mark at
-    the lower edge is a norm of exactly 0; a dashed line shows where floats of this kind lose precision, once a norm
-    comes near it. ``text``: what is read, a character a step. ``data``: by norm, or by "name/norm", as
-    ``tg.bptt.message_norms`` gives them. Raises ValueError for no problems, or one without steps.
+    the lower edge is a norm of exactly 0, at the upper edge one that is not finite; a dashed line shows where floats of
+    this kind lose precision, once a norm comes near it. ``text``: what is read, a character a step. ``data``: by norm,
+    or by "name/norm", as ``tg.bptt.message_norms`` gives them. Raises ValueError for no problems, or one without steps.
 
     Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", arXiv:1211.5063.
 
@@ -60,8 +60,10 @@ def norms(problems: tg.bptt.Problem | Mapping[str, tg.bptt.Problem], *, text: st
                 _line(axes, part, each, look(i), name + (_factor(each) if at_end else ""))
             time_axis(axes, steps, text if len(panels) == 1 else "")
             _floor(axes, data.values())
-        if any((each[:-1] == 0).any() for _, lines in panels for _, _, each in lines):
-            row[0].plot([], [], "D", color=QUIET, mfc=PAPER, markersize=3.2, label="at the edge: exactly 0")
+        shown = np.concatenate([each[:-1] for _, lines in panels for _, _, each in lines])
+        for words, there in (("lower edge: exactly 0", shown == 0), ("upper edge: beyond floats", ~np.isfinite(shown))):
+            if there.any():
+                row[0].plot([], [], "D", color=QUIET, mfc=PAPER, markersize=3.2, label=f"at the {words}")
         legend(figure, row[0], ncols=3 if len(row) == 1 else 5)
         row[-1].annotate(
             "← messages travel this way", (1, 0), (0, 3), xycoords="axes fraction", textcoords="offset points",
@@ -79,7 +81,7 @@ def _line(axes: Any, part: str, values: np.ndarray, style: Any, label: str) -> N
 
 def _factor(delta: np.ndarray) -> str:
     """What one step does to a message, on average over the run."""
-    if len(delta) < 2 or not (delta[0] > 0 and delta[-1] > 0):
+    if len(delta) < 2 or not (0 < delta[0] < np.inf and 0 < delta[-1] < np.inf):
         return ""
     return f", × {(delta[0] / delta[-1]) ** (1 / (len(delta) - 1)):.3g} a step"
 
@@ -88,7 +90,8 @@ def _floor(axes: Any, values: Any) -> None:
     """A logarithmic scale, with the line below which floats lose precision where values come near it."""
     arrays = list(values)
     tiny = min(float(np.finfo(each.dtype).tiny) for each in arrays)
-    positive = [each[each > 0].min() for each in arrays if (each > 0).any()]
+    known = [each[np.isfinite(each) & (each > 0)] for each in arrays]
+    positive = [each.min() for each in known if each.size]
     if not positive:
         return
     log_scale(axes.yaxis)

@@ -21,7 +21,7 @@ def jacobians(problem: tg.bptt.Problem, *, product: bool = True, text: str = "",
     Lyapunov exponent of the run. ``product=False`` leaves the second panel out. Where the size of the state changes,
     there are no eigenvalues there, and no exponent. ``data``: ``steps`` (T, n), ``eigenvalues`` (T', n), and with
     products ``products`` (T, n), from T factors to 1, and ``lyapunov``. From ``tg.bptt.jacobians`` and what goes with
-    it. Raises ValueError for a run without steps.
+    it. Raises ValueError for a run without steps, and for one whose Jacobians are not finite.
 
     Pennington, Schoenholz & Ganguli 2017, "Resurrecting the sigmoid in deep learning through dynamical isometry",
     arXiv:1711.04735; exponents: Vogt et al. 2022, "On Lyapunov exponents for RNNs", arXiv:2006.14123.
@@ -32,6 +32,9 @@ def jacobians(problem: tg.bptt.Problem, *, product: bool = True, text: str = "",
     [[8.0, 0.125], [4.0, 0.25], [2.0, 0.5]]
     """
     matrices = [host(matrix) for matrix in tg.bptt.jacobians(problem)]
+    for t, matrix in enumerate(matrices):
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"jacobians: the Jacobian of step {t} is not finite; take fewer steps")
     square = [matrix for matrix in matrices if matrix.shape[0] == matrix.shape[1] > 0]
     data = {
         "steps": tg.bptt.singular_values(matrices).array,
