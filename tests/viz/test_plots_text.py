@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ import pytest
 import tinygrad_rnn as tg
 import viz
 import zoo
+from tests.viz.test_explorer import browse, needs_browser
 from viz.plots.figure import Plot
 from viz.plots.search import PREDICATES
 from viz.plots.textgrid import places, scale
@@ -332,3 +334,32 @@ def test_connections_that_are_not_there_are_refused(how: dict[str, Any], complai
     model = zoo.Synced(zoo.GRU(3, 4, rng=rng), 5, rng=rng)
     with pytest.raises(ValueError, match=complaint):
         viz.connect(**{"logits": model, "xs": rng.normal((4, 1, 3)), "text": "abcd"} | how)
+
+
+# the page in a browser
+
+
+@needs_browser
+def test_arrow_keys_flip_through_the_units_of_the_page(tmp_path: Path) -> None:
+    text = "f(a) (b) c\n" * 2
+    values = states(text)
+    plot = viz.units(values, text, predicate="brackets", title="</script> & more")
+    ranking = [found.unit for found in viz.search_units(values, text, "brackets")]
+    script = """
+      const look = () => ({head: document.getElementById("head").textContent, spans: [...document.querySelectorAll(
+        "#text span")].map((s) => [s.className, Number(s.title), s.textContent, getComputedStyle(s).backgroundColor])});
+      log.frames = [look()];
+      for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft", "ArrowLeft"]) {
+        press(key);
+        log.frames.push(look());
+      }"""
+    frames = browse(tmp_path, plot.render("html").decode(), script)["frames"]
+    for frame, at in zip(frames, (0, 1, 2, 1, 0, -1), strict=True):
+        column = values[:, ranking[at]]
+        assert frame["head"].startswith(f"unit {ranking[at]}, correlation")
+        assert [kind for kind, *_ in frame["spans"]] == ["p" if v > 0 else "n" for v in np.rint(column * 100)]
+        np.testing.assert_allclose([value for _, value, *_ in frame["spans"]], column, atol=0.00501)
+        assert "".join(letter for _, _, letter, _ in frame["spans"]) == text.replace("\n", "⏎\n")
+        colours = scale(np.rint(column * 100) / 100, signed=True, top=1)[0]
+        wanted = [f"rgb({', '.join(str(int(c[i : i + 2], 16)) for i in (1, 3, 5))})" for c in colours]
+        assert [colour for *_, colour in frame["spans"]] == wanted
