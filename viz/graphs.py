@@ -113,17 +113,17 @@ def _unroll(**given: Any) -> tuple[Picture, Trace]:
 
 def _messages(*, topology: str | None, **given: Any) -> tuple[Picture, Trace]:
     example, options = split(given)
-    picture = messages(_problem(topology, example), **options)
+    picture = messages(problem_of(topology, example), **options)
     return picture, picture.trace
 
 
 def _truncation(*, topology: str | None, way: str, **given: Any) -> tuple[Picture, Trace]:
     example, options = split(given)
-    picture = truncation(_problem(topology, example), way, **options)
+    picture = truncation(problem_of(topology, example), way, **options)
     return picture, picture.trace
 
 
-def _problem(topology: str | None, example: Example) -> Any:
+def problem_of(topology: str | None, example: Example) -> Any:
     """The run as a problem in double precision: of the command's own net, or a small one of a topology."""
     from dataclasses import replace
 

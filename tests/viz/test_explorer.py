@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from viz.explorer.levels import levels, repeated
 from viz.fold import fold_cells
 from viz.style import contrast
 from viz.trace import Trace
+from zoo.topology.examples import example as small
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((found for name in NAMES if (found := shutil.which(name))), "")
@@ -180,6 +182,26 @@ def test_at_every_edge_of_time_three_terms_add_up_to_the_gradient(cell: str) -> 
             assert sum(row[6:9]) == pytest.approx(found["entries"][place], rel=1e-10)
     crossings = {(e[7], e[2]) for e in data["levels"]["cell"]["edges"] if e[7] is not None}
     assert crossings == {(t, name) for t in range(STEPS) for name in ("hc" if cell == "LSTM" else "h")}
+
+
+@pytest.mark.parametrize("topology", ["label-mean", "vector-state", "encoder-decoder-attention-softmax"])
+def test_gradients_fill_and_add_up_in_every_topology(topology: str) -> None:
+    problem = small(topology, "LSTM", hidden=5)
+    trace = viz.trace(problem, values=True)
+    data = content(trace, problem)
+    for parameter in data["parameters"]:
+        assert parameter["steps"][-1][2] == pytest.approx(parameter["gradient"], rel=1e-10)
+    for rows in data["identity"]["edges"]:
+        for row, norm in zip(rows, data["identity"]["norms"], strict=True):
+            assert sum(row[3:6]) == pytest.approx(norm, rel=1e-10)
+
+
+def test_of_a_graph_too_large_for_a_page_cells_alone_are_shown_and_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = example()[0]
+    monkeypatch.setattr(sys.modules[content.__module__], "MOST_OPS", 50)
+    data = content(trace, None)
+    assert list(data["levels"]) == ["cell"] and "107 ops are too many for a page" in data["note"]
+    assert data["parameters"] == example()[2]["parameters"]
 
 
 def test_every_line_bears_the_message_of_its_edge() -> None:

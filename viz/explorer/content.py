@@ -17,6 +17,7 @@ from .levels import Level, levels
 from .view import Table, views
 
 IN_FULL = 32  # an array with more entries is shown by its statistics
+MOST_OPS = 20_000  # beyond, the page would be slow to open: cells alone
 
 
 def shown(array: Any) -> Any:
@@ -32,19 +33,23 @@ def shown(array: Any) -> Any:
 def content(trace: Trace, problem: tg.bptt.Problem | None) -> dict[str, Any]:
     """What is drawn and said, for `json.dumps`; raises ValueError when the problem is not what was traced."""
     found = levels(trace)
-    frames = next(iter(found.values())).frames
+    whole = found[trace.level]
+    frames = whole.frames
     arrays, values = Table(), Table()
-    first = next(iter(found))
+    note = trace.note
+    if len(trace.nodes) > MOST_OPS and "cell" in found and trace.level == "op":
+        found.pop("op")
+        note += f" One node a cell: {len(trace.nodes):,} ops are too many for a page; trace fewer steps to see each."
     return {
-        "title": title(next(iter(found.values())).trace),
-        "note": trace.note,
+        "title": title(found[min(found)].trace),
+        "note": note.strip(),
         "captions": captions(trace, frames),
         "columns": frames.columns,
         "levels": {
             name: {"title": title(level.trace), **records(level, trace, arrays, values), "views": views(level)}
             for name, level in sorted(found.items(), key=lambda pair: pair[0] != "cell")
         },
-        "parameters": gradients(found[first]),
+        "parameters": gradients(whole),
         "identity": None if problem is None else identity(trace, problem),
         "arrays": arrays.entries,
         "values": values.entries,

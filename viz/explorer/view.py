@@ -92,8 +92,10 @@ def _wires(trace: Trace, plan: Layout, drawn: Sequence[int], paths: Table, origi
             if edge.source in origin:
                 label = ""  # the copy bears it
             elif edge.target in crowded and plan.boxes[edge.source].top < y < plan.boxes[edge.target].bottom:
-                end = wire.path[-1]  # beside the source, where fewer lines end
-                x, y = end[0] + 8 + style.text_width(wire.label, style.SMALL) / 2, end[1] + 16
+                end = wire.path[-1]  # beside the source, where fewer lines end, and not where the line comes from
+                aside = 1 if wire.path[0][0] < end[0] or wire.path[-4][0] < end[0] else -1
+                x = end[0] + aside * (16 + style.text_width(wire.label, style.SMALL) / 2)
+                y = end[1] + 16
         at = [_round(x - x0), _round(y0 - y)] if label else []
         yield [place, paths.place([wire.kind, _path(wire), label, *at]), _round(x0), _round(-y0)]
 

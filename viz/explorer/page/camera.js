@@ -61,7 +61,11 @@ function pan(dx, dy) {
 function follow(left, right, y = null) {
   const { width, height } = size;
   const [a, b] = [left * camera.k + camera.x, right * camera.k + camera.x];
-  if (a < 20 || b > width - 20) camera.x = width / 2 - ((left + right) / 2) * camera.k;
+  if (a < 20 || b > width - 20) {
+    const [x, , w] = scene().bounds;
+    const middle = width / 2 - ((left + right) / 2) * camera.k;
+    camera.x = Math.max(Math.min(middle, -x * camera.k), width - (x + w) * camera.k); // no empty room beyond the ends
+  }
   if (y !== null) {
     const at = y * camera.k + camera.y;
     if (at < 30 || at > height - 30) camera.y = height / 2 - y * camera.k;

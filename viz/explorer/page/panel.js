@@ -8,7 +8,7 @@ function percent(parameter, frame) {
 
 function buildGradients() {
   SO_FAR.append(h("h2", {}, "Gradients: ‖Σ of the messages so far‖"));
-  SO_FAR.append(h("p", { class: "quiet" }, "and how many of them have come; the black mark is ‖∂L/∂θ‖."));
+  SO_FAR.append(h("p", { class: "quiet" }, "and how many have come; the mark is ‖∂L/∂θ‖."));
   if (!DATA.parameters.length) SO_FAR.append(h("p", { class: "quiet" }, "This graph has no parameters."));
   if (DATA.note) SO_FAR.append(h("p", {}, h("bdi", {}, DATA.note)));
   if (DATA.parameters.some((p) => p.steps.some((step) => step[2] === null))) {
@@ -53,7 +53,7 @@ function array(entry) {
   if (stats) return h("p", {}, `${size}: ${["mean", "std", "min", "max"].map((name, i) => `${name} ${brief(stats[i], 6)}`).join(" · ")}`);
   const columns = shape.length ? shape[shape.length - 1] : 1;
   const rows = [];
-  for (let at = 0; at < full.length; at += columns) rows.push(h("tr", {}, full.slice(at, at + columns).map((v) => h("td", { title: precise(v) }, brief(v, 4)))));
+  for (let at = 0; at < full.length; at += columns) rows.push(h("tr", {}, full.slice(at, at + columns).map((v) => h("td", { title: precise(v) }, brief(v)))));
   return h("div", { class: "wide" }, h("p", { class: "quiet" }, size), h("table", { class: "array" }, h("tbody", {}, rows)));
 }
 
