@@ -63,6 +63,14 @@ def test_several_cells_are_overlaid(tmp_path: Path) -> None:
     assert all(name in out.read_text() for name in ("LSTM, ×", "GRU, ×", "ElmanRNN, ×"))
 
 
+def test_what_is_drawn_of_a_cell_can_be_trained_on_the_text_before(tmp_path: Path) -> None:
+    plain, trained = tmp_path / "0.svg", tmp_path / "5.svg"
+    for path, updates in ((plain, "0"), (trained, "5")):
+        arguments = ["gates", "--cell", "elmanrnn", "--steps", "6", "--hidden", "3", "--updates", updates]
+        assert main([*arguments, "--out", str(path)]) == 0
+    assert plain.read_bytes() != trained.read_bytes()
+
+
 def test_units_of_a_run_over_a_file_can_be_flipped_through(run: Run, tmp_path: Path) -> None:
     file, out = tmp_path / "x.txt", tmp_path / "x.html"
     file.write_text(TEXT)
@@ -141,6 +149,6 @@ def test_what_a_decoder_writes_and_looks_at_is_the_same_for_the_same_seed() -> N
 def test_gradients_are_clipped_while_a_text_is_learnt() -> None:
     found = reading.untrained("ElmanRNN", TEXT[:11], hidden=3)
     before = found.problem.run(found.problem.parameters, found.problem.carry, 0, 10)[1].item()
-    norms = demos.clipped(found, threshold=0.5, updates=15)
+    norms = demos.learnt(found, threshold=0.5, updates=15)
     after = found.problem.run(found.problem.parameters, found.problem.carry, 0, 10)[1].item()
     assert len(norms) == 15 and min(norms) > 0 and after < before

@@ -18,7 +18,7 @@ from zoo.tasks import text as texts
 from .attention import attention
 from .clipping import KEY, clip
 from .connect import connect
-from .demos import clipped, reversing
+from .demos import learnt, reversing
 from .figure import Plot
 from .gates import gates
 from .lag import lag
@@ -74,7 +74,10 @@ def _readings(given: Any) -> list[Reading]:
         return [trained(given.trained, given.text, given.steps, loss=given.loss)]
     text = passage(given.text, given.steps)
     how = {key: getattr(given, key) for key in ("hidden", "layers", "loss", "dtype", "seed")}
-    return [untrained(cell, text, **how) for cell in given.cell]
+    found = [untrained(cell, text, **how) for cell in given.cell]
+    for reading in found if given.updates else ():
+        learnt(reading, threshold=1.0, updates=given.updates)
+    return found
 
 
 def _reading(given: Any) -> Reading:
@@ -127,8 +130,8 @@ def _clip(given: Any) -> Plot:
         if not records:
             raise UserError(f"{run.folder} has no steps yet; train it: {run.resume}")
         return clip(records, given.threshold or run.config["options"]["clip"])
-    reading, threshold = _reading(given), given.threshold or 1.0
-    return clip(clipped(reading, threshold=threshold, updates=given.updates), threshold)
+    reading, threshold = _reading(argparse.Namespace(**vars(given) | {"updates": 0})), given.threshold or 1.0
+    return clip(learnt(reading, threshold=threshold, updates=given.updates), threshold)
 
 
 def _attention(given: Any) -> Plot:
@@ -148,6 +151,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # of all subcommands
     "steps": {**NUMBER, "default": 60, "help": "characters of it (%(default)s)"},
     "hidden": {**NUMBER, "default": 16, "help": "size of the state (%(default)s)"},
     "layers": {**NUMBER, "default": 1, "help": "cells on top of each other (%(default)s)"},
+    "updates": {**NUMBER, "default": 0, "help": "of a training on that text, before it is drawn (%(default)s)"},
     "loss": {"choices": LOSSES, "default": "each", "help": "at each step or the last (%(default)s)"},
     "dtype": {"choices": ("float64", "float32"), "default": "float64", "help": "of a cell's numbers (%(default)s)"},
     "seed": {**NUMBER, "default": 0, "help": "of the parameters (%(default)s)"},
@@ -182,12 +186,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "clip": Command(
         "norms of gradients before and after clipping, of a run or of a short training on the text", _clip,
-        {"threshold": {"type": float, "metavar": "X", "help": "the largest norm (the run's, or 1)"},
-         "updates": {**NUMBER, "default": 100, "help": "of the short training (%(default)s)"}},
+        {"threshold": {"type": float, "metavar": "X", "help": "the largest norm (the run's, or 1)"}}, {"updates": 100},
     ),
     "attention": Command(
         "what a decoder looks at that was trained, for some seconds, to write words backward", _attention,
-        {"updates": {**NUMBER, "default": 300, "help": "of that training (%(default)s)"}},
-        {"cell": ["GRU"], "hidden": 32},
+        defaults={"cell": ["GRU"], "hidden": 32, "updates": 300},
     ),
 }  # fmt: skip

@@ -16,8 +16,8 @@ from .reading import Reading
 ROWS = 32  # words in a batch
 
 
-def clipped(reading: Reading, *, threshold: float, updates: int, rate: float = 0.02) -> list[float]:
-    """The norms of the gradients, before they are clipped, while a net learns the text that it reads by heart."""
+def learnt(reading: Reading, *, threshold: float, updates: int, rate: float = 0.02) -> list[float]:
+    """Have a net learn by heart the text that it reads; the norms of its gradients, before they were clipped."""
     if updates < 1:
         raise UserError(f"--updates {updates}: it must be 1 or more")
     optimizer = tg.optim.Adam(reading.problem.parameters, lr=rate)
