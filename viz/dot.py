@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from .layout import Layout, arrange
 from .marks import Along, Below, Mark
 from .route import pos
 from .trace import Trace, TraceNode
-from .wires import Wire, wires
+from .wires import Wire, room, wires
 from .wrap import wrapped
 
 GRAPH = {"layout": "nop2", "splines": "true", "outputorder": "nodesfirst", "bgcolor": style.PAPER, "pad": "0.15"}
@@ -58,7 +59,7 @@ def to_dot(
     """
     import graphviz
 
-    plan = arrange(trace, parameters=parameters)
+    plan = arrange(trace, parameters=parameters, room=room(trace, show))
     plan.marks += along(plan) if along else ()
     lines = list(wires(trace, plan, show))
     if wrap is not None:
@@ -209,9 +210,10 @@ def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str], belo
         bottom = min(mark.box.bottom for mark in under)
     graph.attr("node", shape="plaintext", style="", peripheries="0", tooltip=" ", **{"class": "text"})
     title = trace.title or style.title(trace)
-    _heading(graph, "title", title, (left + right) / 2, top + (40 if trace.note else 22), 15)
-    if trace.note:
-        _text(graph, "note", trace.note, left, top + 16, 9.5)
+    note = textwrap.wrap(trace.note, max(60, int((right - left) / style.text_width("n", 9.5))))
+    _heading(graph, "title", title, (left + right) / 2, top + 22 + 17 * len(note), 15)
+    for at, words in enumerate(reversed(note)):
+        _text(graph, f"note_{at}" if at else "note", words, left, top + 16 + 14 * at, 9.5)
     rows = {kind: bottom - 20 - 17 * at for at, kind in enumerate(kinds)}
     for kind, y in rows.items():
         _text(graph, f"legend_{kind}", LEGEND[kind], left + 48, y, 9.5)

@@ -36,21 +36,22 @@ def fold_cells(trace: Trace) -> Trace:
     if trace.level == "cell":
         return trace
     trace = _through_dropout(trace)
-    groups = {node.id: group(node) for node in trace.nodes}
-    members: dict[Hashable, list[TraceNode]] = defaultdict(list)
+    places: dict[Hashable, int] = {}  # a number for each group: quicker to look up than what it is known by
+    groups = {node.id: places.setdefault(group(node), len(places)) for node in trace.nodes}
+    members: dict[int, list[TraceNode]] = defaultdict(list)
     for node in trace.nodes:
         members[groups[node.id]].append(node)
 
-    crossing: dict[tuple[str, Hashable, bool, bool], list[TraceEdge]] = defaultdict(list)
+    crossing: dict[tuple[str, int, bool, bool], list[TraceEdge]] = defaultdict(list)
     for edge in trace.edges:
         if groups[edge.source] != groups[edge.target]:
             crossing[edge.source, groups[edge.target], edge.cut, edge.dropped].append(edge)
     sources = {source for source, *_ in crossing}
 
-    names = {key: f"g{place}" for place, key in enumerate(members)}
+    names = [f"g{place}" for place in members]
     nodes = [_fold_nodes(names[key], nodes, sources) for key, nodes in members.items()]
     by_id = {node.id: node for node in trace.nodes}
-    arguments: dict[Hashable, int] = defaultdict(int)
+    arguments: dict[int, int] = defaultdict(int)
     edges = []
     for (source, target, cut, dropped), parts in crossing.items():
         edges.append(

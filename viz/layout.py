@@ -62,8 +62,8 @@ class Layout:
         return self.columns[gap][1] + 26 + number * CHANNEL
 
 
-def arrange(trace: Trace, *, parameters: bool = True) -> Layout:
-    """Place every node of a trace; without `parameters` the shared ones are left out."""
+def arrange(trace: Trace, *, parameters: bool = True, room: float = 0.0) -> Layout:
+    """Place every node of a trace; without `parameters` the shared ones are left out; `room` is that of a number."""
     cells = grid(trace, parameters=parameters)
     nodes = [n for n in trace.nodes if n.id in cells.row or n.id in cells.rail]
     short, uses = _short_names(trace), trace.uses
@@ -77,7 +77,7 @@ def arrange(trace: Trace, *, parameters: bool = True) -> Layout:
     placed = place(trace, cells, _extents(plan, trace, sizes))
     rail = max((faces[name].width for name in cells.rail), default=0.0)
     start = rail + RAIL_GAP + TRUNK * len(cells.levels) if rail else 0.0
-    _set_columns(plan, placed.reach, start)
+    _set_columns(plan, placed.reach, start, max(COLUMN_GAP, room + 16))
     _set_rows(plan, sizes)
 
     steps = [side for at, side in enumerate(plan.columns) if cells.time(at) is not None]
@@ -178,12 +178,12 @@ def _extents(plan: Layout, trace: Trace, sizes: dict[str, tuple[float, float]]) 
     return extents
 
 
-def _set_columns(plan: Layout, reach: list[tuple[float, float]], x: float) -> None:
+def _set_columns(plan: Layout, reach: list[tuple[float, float]], x: float, gap: float) -> None:
     crowd = Counter(gap for turns in plan.channels.values() for gap, _ in turns)
     for at, (left, right) in enumerate(reach):
         plan.columns.append((x, x + left + right))
         plan.axes.append(x + left)
-        x += left + right + max(COLUMN_GAP, 32 + CHANNEL * crowd[at])
+        x += left + right + max(gap, 32 + CHANNEL * crowd[at])
 
 
 def _set_rows(plan: Layout, sizes: dict[str, tuple[float, float]]) -> None:

@@ -94,7 +94,7 @@ def fold_steps(trace: Trace, ranges: Sequence[Sequence[int]]) -> Trace:
             inside[source] += [edge.message] if edge.message is not None else []
         elif one or other:
             argument = edge.argument if nodes[target].time is not None else 0  # a bar takes each step as another one
-            joined[source, target, edge.label, edge.cut, argument].append(edge)
+            joined[source, target, edge.label, edge.cut, edge.dropped, argument].append(edge)
         else:
             joined[place].append(edge)
     edges = [_joined(parts, alias) for parts in joined.values()]

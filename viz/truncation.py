@@ -23,7 +23,10 @@ from .trace import Trace
 BAR, ROW = 180.0, 17.0  # length of the bar of the largest share; height of a line of the table of shares
 MOST = 400  # steps
 SPAN, THIN = 11.0, 4.0  # distance of two spans under the columns; height of one
-WINDOW_NOTE = "The messages are those of the whole gradient; of what passes a cut, later losses' part is thrown away."
+WINDOW_NOTE = (
+    "Messages are those of the whole gradient; what later losses send over a cut is thrown away. A line below the "
+    "columns is an update: thick, the steps of its losses; thin, how far back these are sent."
+)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class Truncation:
             yield Mark(f"chunk_{number}", box, line=style.QUIET, dash="rounded,dashed", behind=True)
         for cut_ in self.cuts:
             x = _gap(plan, cut_.at)
-            yield Mark(f"cut_{cut_.at}", Box.between(x - 0.01, x + 0.01, foot, top + 14), line=style.CUT, dash="dashed",
-                       behind=True)  # fmt: skip
+            line = Box.between(x - 0.5, x + 0.5, foot, top + 14)
+            yield Mark(f"cut_{cut_.at}", line, fill=style.CUT, behind=True)
             told = _told(cut_)
             yield text(f"scissors_{cut_.at}", ["✂"], x, top + 36, size=17, tooltip=told)
             words = f"loses {style.number(cut_.norm)}" if cut_.norm is not None else "cut"
@@ -186,7 +189,7 @@ def _random(problem: tg.bptt.Problem, way: tg.bptt.ARTBP, rng: Any) -> tuple[Tra
         tuple(Cut(start) for start, _ in chunks[1:]), chunks, weights=tuple(weights.items()),
         shares=_shares(problem, total), heading=RANDOM_HEADING,
     )  # fmt: skip
-    return _with_weights(recorded(problem, between=between), weights), found
+    return replace(_with_weights(recorded(problem, between=between), weights), note=RANDOM_NOTE), found
 
 
 def _with_weights(trace: Trace, weights: dict[int, float]) -> Trace:
@@ -202,6 +205,7 @@ def _with_weights(trace: Trace, weights: dict[int, float]) -> Trace:
 
 
 HEADING = "What is missing of each parameter's gradient: ‖∂L/∂θ − estimate‖ / ‖∂L/∂θ‖"
+RANDOM_NOTE = "Red, above the columns: by what the messages that were not cut there are multiplied, 1 / (1 − c)."
 RANDOM_HEADING = "How far this one draw is off, ‖∂L/∂θ − estimate‖ / ‖∂L/∂θ‖; the mean over many draws is exact"
 DRAWERS: dict[type, Any] = {tg.bptt.Chunks: _chunks, tg.bptt.Window: _window, tg.bptt.ARTBP: _random}
 

@@ -51,6 +51,11 @@ def wires(trace: Trace, plan: Layout, show: str = "norm") -> Iterator[Wire]:
             yield from drawer.edge(place, edge)
 
 
+def room(trace: Trace, show: str = "norm") -> float:
+    """Width of the widest text beside a message."""
+    return max((style.text_width(SHOWN[show](e), style.SMALL) for e in trace.edges if e.message is not None), default=0)
+
+
 def _largest(edges: Iterable[TraceEdge]) -> float:
     return max((e.message for e in edges if e.message is not None and math.isfinite(e.message)), default=0.0)
 

@@ -15,6 +15,8 @@ from .wires import Wire
 ROW_SPACE = 40.0  # between two rows
 BEYOND = 20.0  # by which a line goes on past the cut: so much of it is drawn in both rows
 
+ASIDE = 84.0  # from a column to the words that say where its row goes on
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -133,6 +135,6 @@ def _hints(plan: Layout, rows: list[Row], starts: list[int], ends: list[int]) ->
     """Where a row goes on, and where it comes from."""
     y = next(iter(plan.bands.values())).bottom + 18
     for number, (above, below, end, start) in enumerate(zip(rows, rows[1:], ends, starts[1:], strict=False)):
-        right, left = plan.columns[end][1] + above.x + 62, plan.columns[start][0] + below.x - 62
+        right, left = plan.columns[end][1] + above.x + ASIDE, plan.columns[start][0] + below.x - ASIDE
         yield text(f"goes_on_{number}", [f"t = {plan.grid.time(start)} …"], right, y + above.y, ink=style.QUIET)
         yield text(f"comes_from_{number}", [f"… t = {plan.grid.time(end)}"], left, y + below.y, ink=style.QUIET)
