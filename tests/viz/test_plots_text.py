@@ -64,6 +64,17 @@ def test_what_a_model_gives_for_one_sequence_is_taken_as_it_is() -> None:
     np.testing.assert_array_equal(viz.attention(weights, "abc", "xy").data["weights"], weights.numpy()[:, 0])
 
 
+def test_lines_are_as_wide_as_the_weights() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.ones(4), 3)
+    plot = viz.attention(weights, ["a", "<b>", "猫", "d"], "xyz", view="lines")
+    lines = plot.figure().axes[0].collections[0]
+    widths = np.asarray(lines.get_linewidths())
+    np.testing.assert_allclose(widths / widths.max(), weights.ravel() / weights.max(), rtol=1e-12)
+    assert notes(plot, "weights")[6] == f"y ← 猫: {weights[1, 2]:.6g}" and "<b>" in words(plot)
+    with pytest.raises(ValueError, match="view='graph' is none of table, lines"):
+        viz.attention(weights, "abcd", "xyz", view="graph")
+
+
 @pytest.mark.parametrize(
     ("weights", "complaint"),
     [

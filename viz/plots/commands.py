@@ -15,7 +15,7 @@ from zoo.errors import UserError
 from zoo.run import Run
 from zoo.tasks import text as texts
 
-from .attention import attention
+from .attention import VIEWS, attention
 from .clipping import KEY, clip
 from .connect import connect
 from .demos import learnt, reversing
@@ -139,7 +139,7 @@ def _attention(given: Any) -> Plot:
         raise UserError("attention draws an encoder-decoder, which no run of char-lm is; leave --run out")
     text = texts.load(given.text).text[: given.steps] if given.text else "backward"
     weights, written = reversing(given.cell[0], text, hidden=given.hidden, updates=given.updates, seed=given.seed)
-    return attention(weights, text, written)
+    return attention(weights, text, written, view=given.view)
 
 
 NUMBER: Mapping[str, Any] = {"type": int, "metavar": "N"}
@@ -190,6 +190,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "attention": Command(
         "what a decoder looks at that was trained, for some seconds, to write words backward", _attention,
-        defaults={"cell": ["GRU"], "hidden": 32, "updates": 300},
+        {"view": {"choices": [*VIEWS], "default": "table", "help": "table or lines (%(default)s)"}},
+        {"cell": ["GRU"], "hidden": 32, "updates": 300},
     ),
 }  # fmt: skip

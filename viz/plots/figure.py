@@ -147,9 +147,10 @@ def _described(svg: bytes, title: str, notes: Mapping[str, Sequence[str]]) -> by
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for gid, texts in notes.items():
         if (group := groups.get(gid)) is not None:  # an image, where there are too many paths
-            group.set("shape-rendering", "crispEdges")  # no seams between cells
             for path, text in zip(group.iter(f"{SVG}path"), texts, strict=True):
                 path.attrib.pop("clip-path", None)
+                if "fill: none" not in path.get("style", ""):
+                    path.set("shape-rendering", "crispEdges")  # no seams between cells
                 path.set("d", NUMBERS.sub(lambda x: f"{float(x[0]):.2f}", path.get("d", "")).replace("  ", " ").strip())
                 path.append(_titled(text))
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
