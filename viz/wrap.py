@@ -41,7 +41,7 @@ def wrapped(plan: Layout, lines: list[Wire], columns: int) -> tuple[Layout, list
     starts = steps[::columns]
     if len(starts) < 2:
         return plan, lines
-    ends = steps[columns - 1 : starts[-1] : columns]
+    ends = steps[columns - 1 :: columns][: len(starts) - 1]
     rows = _rows(plan, starts, ends)
     boxes: dict[str, Box] = {}
     again = []
