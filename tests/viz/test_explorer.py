@@ -333,6 +333,9 @@ press("n"); log.next = [location.hash, shown("#details h2")[0]]; press("Escape")
 const camera = () => document.getElementById("camera").getAttribute("transform");
 const before = camera(); press("+"); log.zoomed = camera() !== before; press("0");
 press("ArrowUp", {shiftKey: true}); log.panned = camera() !== before;
+const paper = () => document.getElementById("graph").getAttribute("viewBox");
+dispatchEvent(new Event("beforeprint")); press("+"); log.printed = [paper(), camera()];
+dispatchEvent(new Event("afterprint")); log.after = paper(); press("0");
 const path = document.querySelector("#e15b path"), middle = path.getPointAtLength(path.getTotalLength() / 2);
 const {x, y} = middle.matrixTransform(path.getScreenCTM()), at = {clientX: x, clientY: y + 3, bubbles: true};
 const under = document.elementFromPoint(x, y + 3);
@@ -363,6 +366,8 @@ def test_keys_choose_what_is_shown_and_a_click_tells_all_about_a_line(page: str,
     assert log["help"][0] and {"→", "Home", "space", "/", "?"} <= set(log["help"][1])
     assert log["next"][0].startswith("#9/e") and "(t=1)" in log["next"][1] and log["none"] == "#9"
     assert log["zoomed"] and log["panned"]
+    bounds = data["levels"]["cell"]["views"]["shared"]["bounds"]
+    assert log["printed"] == [" ".join(map(str, bounds)), None] and log["after"] is None
     edge = cells.edges[15]
     assert log["clicked"][:2] == ["#9/e15", ["LSTM (t=0) → LSTM (t=1)", "The gradient, seen from the edge into t = 1"]]
     assert float(log["clicked"][2]) == pytest.approx(edge.message, rel=1e-11)

@@ -15,6 +15,7 @@ function marker(id, length, d) {
 }
 
 function look() {
+  if (svg.hasAttribute("viewBox")) return; // on paper
   holder.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`);
   svg.classList.toggle("far", camera.k < 0.33);
   const [left, right] = [-camera.x / camera.k, (size.width - camera.x) / camera.k];
@@ -109,6 +110,11 @@ function choose(x, y) {
   return select(null);
 }
 
-// On paper all of it; the sheet's width is known only while it is printed.
-addEventListener("beforeprint", () => { camera.before = { ...camera }; measure(); fit(); });
-addEventListener("afterprint", () => { measure(); Object.assign(camera, camera.before); look(); });
+// On paper all of it, however wide the sheet is.
+addEventListener("beforeprint", () => {
+  svg.setAttribute("viewBox", scene().bounds.join(" "));
+  holder.removeAttribute("transform");
+  svg.classList.remove("far");
+  for (const layer of scene().layers) layer.cull(-Infinity, Infinity);
+});
+addEventListener("afterprint", () => { svg.removeAttribute("viewBox"); look(); });
