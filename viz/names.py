@@ -39,6 +39,7 @@ class Listener:
         self.constants: dict[Any, list[Any]] = {}
         self.arrays: dict[int, tuple[Any, str]] = {}  # id of an array → the array, kept alive, and its name
         self.origin: dict[int, tuple[Any, Any]] = {}  # id of an array → the array and what an op made it from
+        self.states: dict[int, Any] = {}  # id of an array → the array, a part of a state of a cell
 
     @property
     def names(self) -> dict[Any, str]:
@@ -53,6 +54,15 @@ class Listener:
                 break
             array = self.origin[id(array)][1]
         return ""
+
+    def state_behind(self, array: Any) -> Any:
+        """What of an initial state a constant was made from, if it was; else the constant itself."""
+        at = array
+        while id(at) not in self.states:
+            if id(at) not in self.origin:
+                return array
+            at = self.origin[id(at)][1]
+        return at
 
     def __enter__(self) -> Listener:
         self.before = sys.getprofile()
@@ -76,10 +86,13 @@ class Listener:
             return
         if frame.f_globals.get("__name__", "").startswith(SILENT):
             return
+        kind = getattr(frame.f_locals.get("self"), "State", None)
         given = set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
         for name, value in frame.f_locals.items():
             if name != "self" and not name.startswith("_"):
                 self._hear_variable(name, value, given=name in given)
+                if isinstance(kind, type) and isinstance(value, kind):
+                    self._hear_state(value)
 
     def __call__(self, op: Any, arguments: tuple, parents: tuple, params: dict[str, Any], output: Any) -> None:
         """An op was done: keep what it was given, and the statistics of what it gave."""
@@ -101,6 +114,11 @@ class Listener:
 
     def tangent(self, node: Any, t: Any) -> None:
         """Forward mode draws nothing."""
+
+    def _hear_state(self, state: Any) -> None:
+        for part in state:
+            if type(part) is tg.Tensor and part.node is None:
+                self.states.setdefault(id(part.data), part.data)
 
     def _hear_variable(self, name: str, value: Any, *, given: bool) -> None:
         if type(value) is tg.Tensor:

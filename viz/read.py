@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -53,11 +53,14 @@ class Use:
     dropped: bool = False  # on its way entries are dropped
 
 
-def read(root: Any, constants: dict[Any, list[Any]], *, shift: bool = True) -> list[Value]:
+def read(
+    root: Any, constants: dict[Any, list[Any]], *, shift: bool = True, made_of: Callable[[Any], Any] | None = None
+) -> list[Value]:
     """The values below a node of the engine in the order in which they were made, each with its uses.
 
     `constants` holds the arguments of ops where somebody listened; elsewhere a constant is known if the op saved it.
-    With `shift`, sequences that follow each other get steps of their own.
+    With `shift`, sequences that follow each other get steps of their own. `made_of` tells what a constant was computed
+    from, where that should stand in its place.
     """
     values: dict[Any, Value] = {}
     taken: dict[Any, Value] = {}  # a constant that several ops of a step read is one value
@@ -73,6 +76,7 @@ def read(root: Any, constants: dict[Any, list[Any]], *, shift: bool = True) -> l
         for argument, parent in enumerate(node.inputs):
             if parent is None:
                 array = _constant(node, argument, constants)
+                array = array if made_of is None else made_of(array)
                 source = Value(None, "constant", time=value.time, array=array)
                 if hasattr(array, "dtype"):
                     source.shape, source.dtype = tuple(array.shape), str(array.dtype)

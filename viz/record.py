@@ -70,10 +70,11 @@ def trace(
             "set requires_grad=True on the parameters"
         )
     with watched(heard):
-        root = replayed(output.node, heard.variables)
-    recorded = read(root, heard.constants, shift=shift and not isinstance(what, tg.bptt.Problem))
+        root = replayed(output.node, heard.variables, heard.states)
+    apart = shift and not isinstance(what, tg.bptt.Problem)
+    recorded = read(root, heard.constants, shift=apart, made_of=heard.state_behind)
     repeats = Repeats(recorded)
-    roles, starts = assign(recorded, repeats)
+    roles, starts = assign(recorded, repeats, heard.states)
     drawn = [value for value in recorded if value in roles]
     names = {value: f"n{place}" for place, value in enumerate(drawn)}
     labels = _labels(drawn, heard, repeats, starts)
@@ -143,7 +144,7 @@ def _labels(drawn: list[Value], heard: Listener, repeats: Repeats, starts: dict[
             label = tensor.name if tensor is not None and tensor.name else ""
         if v.node is not None:
             label = label or variables.get(v.node) or elsewhere.get(repeats.first.get(v, v), "")
-        elif v not in starts:
+        elif starts.get(v, v) is v:
             label = heard.name_of_array(v.array) or "x"
         labels[v] = label
     unnamed = [v for v in drawn if v.is_leaf and not labels[v]]

@@ -12,11 +12,12 @@ from tinygrad_rnn.tensor import Tensor
 from .read import with_past
 
 
-def replayed(root: Any, names: dict[Any, str]) -> Any:
+def replayed(root: Any, names: dict[Any, str], states: dict[int, Any] | None = None) -> Any:
     """The node `root` of a graph in which every compiled scan was run again, op by op, on what it had recorded.
 
     Inputs, masks and order are those of the run, so the values are its values; nothing of the graph given is changed.
-    Scans whose values backward() freed stay as they are. The parts of the carry are entered into `names`.
+    Scans whose values backward() freed stay as they are. The parts of the carry are entered into `names`, initial ones
+    that no gradient passes through into `states`, by the ids of their arrays.
 
     >>> import tinygrad_rnn as tg, zoo
     >>> from tinygrad_rnn.autodiff import reachable
@@ -34,6 +35,8 @@ def replayed(root: Any, names: dict[Any, str]) -> Any:
         before = node.saved[0]() if node.op.kind == "cut" and node.saved else None
         if _is_run(node):
             outputs[node] = _run_again(node, [None if p is None else made[p] for p in node.inputs])
+            if states is not None:
+                states |= _initial(node)
             carry = node.params["run"].compiled.graph.structure[0]
             parts = _parts(tree.unflatten(carry, outputs[node][: len(tree.leaves(carry))]))
             names |= {part.node: name for name, part in parts if part.node is not None}
@@ -53,6 +56,14 @@ def replayed(root: Any, names: dict[Any, str]) -> Any:
 
 def _is_run(node: Any) -> bool:
     return node.op.name == "scan" and node.saved is not None and hasattr(node.params.get("run"), "eager")
+
+
+def _initial(node: Any) -> dict[int, Any]:
+    """The arrays that a run began with, which no gradient passes through."""
+    first, last = node.params["run"].cuts
+    arrays = dict(zip(node.op.slots, node.saved, strict=True))["arrays"]
+    pairs = list(zip(arrays, node.inputs, strict=True))[first:last]
+    return {id(array): array for array, parent in pairs if parent is None}
 
 
 def _parts(state: Any) -> Iterator[tuple[str, Tensor]]:

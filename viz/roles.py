@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from .grid import INTO
 from .read import Repeats, Use, Value
 
@@ -10,15 +12,19 @@ GATHERS = {"stack", "concatenate"}
 JOINS = {"add", "sub", "stack", "concatenate"}  # how the losses of several steps become one
 
 
-def assign(values: list[Value], repeats: Repeats) -> tuple[dict[Value, str], dict[Value, Value]]:
+def assign(
+    values: list[Value], repeats: Repeats, states: Collection[int] = ()
+) -> tuple[dict[Value, str], dict[Value, Value]]:
     """The role of every value to draw, and for each initial state the value that takes its place at the next step.
 
+    `states` holds the ids of arrays that are known to be initial states: those have no other place than their own.
     Constants that say nothing about the recurrence (a 2 in 2·h, the labels of a loss) get no role. Where the data flow
     tells the step or the cell of a value that has no such tag, they are set on it.
     """
     _hoist(values)
     losses = _losses(values, repeats)
     starts = _initial_states(values, repeats, losses)
+    starts |= {v: v for v in values if v.node is None and id(v.array) in states and v not in starts}
     _join_steps(values, starts, losses)
     carried = _carried(values, repeats, losses)
     flow = _Flow(values, carried, losses)
@@ -57,7 +63,7 @@ def _role(
     if v in flow.to_cell:
         if v not in flow.recurrent:
             return "input"
-        v.layer = _before(v, flow)
+        v.layer = _layer_below(v, flow) if v.op == "pick" else _before(v, flow)
         return "other"
     if after_cell and v in flow.onwards and all(use.target.time is None for use in v.used_by):
         v.cell, v.layer, v.direction = flow.from_cell[v]  # how an output is kept for what reads all of them

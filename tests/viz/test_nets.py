@@ -26,6 +26,7 @@ NETS = {
     "GRU": Example("GRU"),
     "two layers, dropout": Example("LSTM", layers=2, dropout=0.5),
     "both directions": Example("GRU", bidirectional=True),
+    "both directions, two layers": Example("LSTM", bidirectional=True, layers=2),
     "attention": Example("GRU", context="attention", hidden=4),
 }
 CASES = [(name, steps) for name in NETS for steps in (1, 4, 12, 25)]
