@@ -102,8 +102,9 @@ def half(path: Sequence[Point]) -> list[Point]:
 def clipped(path: Sequence[Point], left: float, right: float) -> list[list[Point]]:
     """The parts of a Bézier path between two verticals, in their order; its pieces must each be monotone in x.
 
-    >>> clipped([(0, 0), (10, 0), (20, 0), (30, 0)], 15, 40)
-    [[(15.0, 0.0), (20.0, 0.0), (25.0, 0.0), (30.0, 0.0)]]
+    >>> (part,) = clipped([(0, 0), (10, 0), (20, 0), (30, 0)], 15, 40)
+    >>> [(round(x, 6), y) for x, y in part]
+    [(15.0, 0.0), (20.0, 0.0), (25.0, 0.0), (30, 0)]
     """
     parts: list[list[Point]] = []
     for at in range(0, len(path) - 3, 3):

@@ -72,3 +72,45 @@ def test_the_help_teaches_and_names_the_cells(capsys: pytest.CaptureFixture[str]
     assert end.value.code == 0
     assert "follow the numbers from right to left" in said and "GRUResetAfter" in said and "(default: 4)" in said
     assert max(map(len, said.splitlines())) <= 88
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        (["messages", "--cell", "elmanrnn", "--steps", "3", "--identity", "text"], "messages both ways"),
+        (["messages", "--topology", "encoder-decoder-input", "--cell", "gru", "--hidden", "3", "--wrap", "4"], "ζ"),
+        (["truncation", "--steps", "5", "--way", "chunks:2"], "truncated: chunks:2"),
+        (["truncation", "--cell", "gru", "--steps", "6", "--way", "artbp:3", "--wrap", "3"], "truncated: artbp:3"),
+        (["unroll", "--steps", "9", "--window", "3:5"], "t = 5 … 8"),
+        (["unroll", "--steps", "9", "--fold", "always", "--wrap", "4"], "… × 3 …"),
+        (["unroll", "--steps", "9", "--max-nodes", "20"], "42 nodes are more than max_nodes=20"),
+    ],
+)
+def test_every_graph_is_a_subcommand(arguments: list[str], written: str, tmp_path: Path) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "x.dot")]) == 0
+    assert written in (tmp_path / "x.dot").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["truncation", "--way", "full"], "does not cut"),
+        (["truncation", "--topology", "circle"], "there is no topology 'circle'"),
+        (["messages", "--bidirectional"], "no problem of one exact gradient"),
+        (["unroll", "--wrap", "0"], "a row has 1 column or more"),
+        (["unroll", "--window", "7:9"], "holds no step"),
+    ],
+)
+def test_what_cannot_be_drawn_gets_one_line(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "x.dot")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("python -m viz: ") and complaint in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_window_is_two_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["unroll", "--window", "3-5"])
+    assert "write A:B for the steps from A to before B" in capsys.readouterr().err
