@@ -171,7 +171,8 @@ def test_the_cells_of_the_lag_map_are_its_norms_zeros_and_the_future_masked() ->
     np.testing.assert_array_equal(np.ma.getmaskarray(meshes["lag"]), norms == 0)
     assert not norms[:, 0].any() and (~np.ma.getmaskarray(meshes["zeros"])).sum() == T  # W meets no state at τ = 0
     svg = plot.render("svg").decode()
-    assert f"loss 3, use 2: {norms[3, 2]:.6g}" in svg
+    assert f"loss 3, use 2: {norms[3, 2]:.6g}" in svg and "loss 2, use 3" not in svg and "loss 3, use 0" not in svg
+    assert svg.count("<title>loss ") == (norms > 0).sum()
 
 
 def test_a_state_that_is_cut_at_each_step_leaves_the_diagonal() -> None:

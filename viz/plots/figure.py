@@ -147,13 +147,28 @@ def _described(svg: bytes, title: str, notes: Mapping[str, Sequence[str]]) -> by
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g")}
     for gid, texts in notes.items():
         if (group := groups.get(gid)) is not None:  # an image, where there are too many paths
-            for path, text in zip(group.iter(f"{SVG}path"), texts, strict=True):
-                path.attrib.pop("clip-path", None)
-                if "fill: none" not in path.get("style", ""):
-                    path.set("shape-rendering", "crispEdges")  # no seams between cells
-                path.set("d", NUMBERS.sub(lambda x: f"{float(x[0]):.2f}", path.get("d", "")).replace("  ", " ").strip())
-                path.append(_titled(text))
+            group.set("shape-rendering", "crispEdges")  # no seams between cells
+            for path, text in zip(group.findall(f"{SVG}path"), texts, strict=True):
+                if path.get("style") == "fill: none":
+                    group.remove(path)  # of a cell that is masked
+                else:
+                    _shortened(path)
+                    path.append(_titled(text))
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _shortened(path: ElementTree.Element) -> None:
+    """The same path in fewer characters, since there are thousands: a rectangle as one, hundredths of a point."""
+    numbers = [f"{float(x):.2f}" for x in NUMBERS.findall(path.get("d", ""))]
+    style = path.get("style", "")
+    path.attrib.pop("clip-path", None)
+    if len(numbers) == 10 and numbers[:2] == numbers[8:] and style.startswith("fill: #") and len(style) == 13:
+        x, y, right, _, _, low = numbers[:6]
+        path.attrib.clear()
+        path.set("d", f"M{x} {y}H{right}V{low}H{x}Z")
+        path.set("fill", style[6:])
+    elif "fill: none" in style:
+        path.set("shape-rendering", "auto")  # a line
 
 
 def _titled(text: str) -> ElementTree.Element:

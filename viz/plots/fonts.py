@@ -25,8 +25,8 @@ def _font(character: str) -> str | None:
     from matplotlib import font_manager
 
     own = font_manager.findfont(FAMILY[0])
-    candidates = [entry for entry in font_manager.fontManager.ttflist if entry.style == "normal" and entry.weight == 400
-                  and "resort" not in entry.name.lower()]
+    upright = (e for e in font_manager.fontManager.ttflist if e.style == "normal" and "resort" not in e.name.lower())
+    candidates = sorted(upright, key=lambda entry: entry.weight != 400)
     for name, path in [("", own), *((entry.name, entry.fname) for entry in candidates)]:
         if font_manager.get_font(path).get_char_index(ord(character)):
             return name
