@@ -356,10 +356,16 @@ def test_keys_choose_what_is_shown_and_a_click_tells_all_about_a_line(page: str,
     assert backward == sum(e.message is not None for e in fold_cells(trace).edges)
     assert log["forward"] == ["forward", [forward, 0]] and log["backward"] == "backward" and log["both"] == "both"
     cells = fold_cells(trace)
-    norms = [e.message for e in cells.edges if e.message is not None]
-    strengths = [max(0, 1 + np.log10(m / max(norms)) / 5.5) if m else 0 for m in norms]
+    parameters = {node.id for node in cells.parameters}
+    joint: dict[str, float] = {}  # the lines of the parameters of a step run together
+    for e in cells.edges:
+        if e.source in parameters and e.message is not None:
+            joint[e.target] = float(np.hypot(joint.get(e.target, 0.0), e.message))
+    norms = [joint[e.target] if e.source in parameters else e.message for e in cells.edges if e.message is not None]
+    most = max(e.message or 0 for e in cells.edges)
+    strengths = [max(0, 1 + np.log10(m / most) / 5.5) if m else 0 for m in norms]
     assert log["log"] == pytest.approx([0.6 + 2.2 * s for s in strengths], abs=0.011)
-    assert log["linear"] == pytest.approx([0.6 + 2.2 * m / max(norms) for m in norms], abs=0.011)
+    assert log["linear"] == pytest.approx([0.6 + 2.2 * m / most for m in norms], abs=0.011)
     assert log["repeat"] == ["repeat", 5 * STEPS, "#10/repeat"]
     assert log["op"] == ["op", len(trace.nodes), "LSTM, unrolled over 4 steps, op by op"]
     assert log["typing"] == "search" and log["found"] == ["1 found", 1] and log["first"] == "LSTM (t=2)"

@@ -15,7 +15,7 @@ from .levels import Level, repeated
 
 Point = tuple[float, float]
 HEAD = {"parameter": 5.0, "forward": 6.0, "backward": 6.0, "cut": 0.0}  # lengths of the arrowheads
-NORMS = ("#", "##")  # instead of a number: the norm of this message, or of those of all parameters of the step
+NORM = "#"  # instead of the number, which the page knows
 
 
 def views(level: Level) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _wires(trace: Trace, plan: Layout, drawn: Sequence[int], paths: Table, origi
             raise RuntimeError(f"explore: a line {wire.source} – {wire.target} where edge {place} was to come")
         label, (x, y) = wire.label, wire.label_at
         if label and wire.kind == "backward":
-            label = NORMS[edge.source in plan.grid.rail and trace.level == "cell"]
+            label = NORM
             if edge.source in origin:
                 label = ""  # the copy bears it
             elif edge.target in crowded and plan.boxes[edge.source].top < y < plan.boxes[edge.target].bottom:

@@ -85,7 +85,7 @@ function build(levelName, params) {
     if (!scene.nodes.has(number)) scene.nodes.set(number, []);
     scene.nodes.get(number).push(item);
   }
-  drawLines(scene, between, nodes, edges, view);
+  drawLines(scene, between, nodes, edges, view, levelName === "cell" && params === "shared");
   for (const list of frames) for (const item of list) dress(item, "done");
   return scene;
 }
@@ -102,7 +102,7 @@ function widen(scene, frame, x, w) {
   scene.reach[frame] = [Math.min(left, x - w / 2), Math.max(right, x + w / 2)];
 }
 
-function drawLines(scene, between, nodes, edges, view) {
+function drawLines(scene, between, nodes, edges, view, joined) {
   const marks = { forward: "url(#tip)", parameter: "url(#small)", backward: "url(#tip)", cut: "url(#tee)" };
   for (const [at, path, x, y] of view.wires) {
     const edge = edges[at];
@@ -110,12 +110,12 @@ function drawLines(scene, between, nodes, edges, view) {
     const backward = kind === "backward" || kind === "cut";
     const g = s("g", { id: `e${at}${backward ? "b" : "f"}`, transform: `translate(${x} ${y})` }, s("title", {}, saying(edge, backward, nodes)));
     g.append(s("path", { d, "marker-end": marks[kind] }));
-    const item = { element: g, base: `line ${LINE[kind]}`, edge, backward, kind, extra: "", label: null };
+    const item = { element: g, base: `line ${LINE[kind]}`, edge, backward, kind, extra: "", label: null, norm: backward ? norm(edge, nodes, joined) : null };
     if (label) {
-      item.label = s("text", { x: lx, y: ly + 3 }, label[0] === "#" ? norm(edge, nodes, label) : label);
+      item.label = s("text", { x: lx, y: ly + 3 }, label[0] === "#" ? brief(item.norm) : label);
       g.append(item.label);
     }
-    if (kind === "backward" && numeric(edge.message) === 0) item.base += " none";
+    if (kind === "backward" && numeric(item.norm) === 0) item.base += " none";
     g.item = item;
     // parameters run along one line, so those that end in sight show it all
     const [from, to] = [scene.at.get(edge.source), scene.at.get(edge.target)];
@@ -127,11 +127,11 @@ function drawLines(scene, between, nodes, edges, view) {
   }
 }
 
-// The norm of one message; "##": of the messages to all parameters of the step, whose lines run together.
-function norm(edge, nodes, label) {
-  if (label === "#") return brief(edge.message);
-  const shared = nodes[edge.target].into.filter((e) => nodes[e.source].role === "parameter" || nodes[e.source].role === "constant");
-  return brief(Math.hypot(...shared.map((e) => numeric(e.message) ?? 0)));
+// The norm of one message or, where the lines of all parameters of a step run together, of theirs.
+function norm(edge, nodes, joined) {
+  const rail = (e) => nodes[e.source].role === "parameter" || nodes[e.source].role === "constant";
+  if (!joined || !rail(edge)) return edge.message;
+  return Math.hypot(...nodes[edge.target].into.filter(rail).map((e) => numeric(e.message) ?? 0));
 }
 
 const dress = (item, when) => {
@@ -151,7 +151,7 @@ function paint(scene) {
   for (const items of scene.lines.values()) {
     for (const item of items) {
       if (item.kind !== "backward") continue;
-      const v = strength(item.edge.message, scene.largest);
+      const v = strength(item.norm, scene.largest);
       item.element.style.setProperty("--v", v.toFixed(3));
       item.element.style.strokeWidth = (0.6 + 2.2 * v).toFixed(2);
     }
