@@ -50,6 +50,8 @@ def add(commands: Any) -> None:
             given = {**OPTIONS[option], "default": command.defaults.get(option, OPTIONS[option].get("default"))}
             if option == "out":
                 given["default"] = f"{name}.svg"
+            if option == "cell":
+                given["help"] += f" ({' '.join(given['default'])})"
             parser.add_argument(f"--{option}", **given)
         for option, how in command.options.items():
             parser.add_argument(f"--{option}", **how)
@@ -145,7 +147,7 @@ def _attention(given: Any) -> Plot:
 NUMBER: Mapping[str, Any] = {"type": int, "metavar": "N"}
 OPTIONS: dict[str, dict[str, Any]] = {  # of all subcommands
     "cell": {"nargs": "+", "default": ["LSTM"], "metavar": "NAME",
-             "help": "a cell of the zoo; norms takes several (%(default)s)"},
+             "help": "a cell of the zoo; norms takes several"},
     "run": {"dest": "trained", "metavar": "DIR", "help": "instead of a cell: the folder of a trained run of char-lm"},
     "text": {"metavar": "FILE", "help": "what is read (a short text with quotes, brackets and indentation)"},
     "steps": {**NUMBER, "default": 60, "help": "characters of it (%(default)s)"},
@@ -172,7 +174,7 @@ COMMANDS: dict[str, Command] = {
         {"unit": {**NUMBER, "help": "one unit only (all)"}},
     ),
     "units": Command(
-        "the text coloured by units of the state, those first that follow quotes, brackets, …", _units,
+        "the text coloured by units of the state, those first that follow quotes or brackets", _units,
         {"predicate": {"choices": [*PREDICATES], "help": "what units are searched for"},
          "unit": {**NUMBER, "help": "draw this one"},
          "count": {**NUMBER, "default": 1, "help": "how many of those found (%(default)s)"},
@@ -181,7 +183,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "connect": Command(
         "which characters read so far an output depends on", _connect,
-        {"at": {**NUMBER, "nargs": "+", "default": [-1], "help": "steps; −1 is the last (%(default)s)"}},
+        {"at": {**NUMBER, "nargs": "+", "default": [-1], "help": "steps from 0 on, or −1, −2, … from the end (−1)"}},
         {"steps": 120},
     ),
     "clip": Command(
