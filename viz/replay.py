@@ -34,12 +34,9 @@ def replayed(root: Any, names: dict[Any, str], states: dict[int, Any] | None = N
     for node in nodes:
         before = node.saved[0]() if node.op.kind == "cut" and node.saved else None
         if _is_run(node):
-            outputs[node] = _run_again(node, [None if p is None else made[p] for p in node.inputs])
+            outputs[node] = _run_again(node, [None if p is None else made[p] for p in node.inputs], names)
             if states is not None:
                 states |= _initial(node)
-            carry = node.params["run"].compiled.graph.structure[0]
-            parts = _parts(tree.unflatten(carry, outputs[node][: len(tree.leaves(carry))]))
-            names |= {part.node: name for name, part in parts if part.node is not None}
         elif node.op.kind == "pick" and node.inputs[0] in outputs:
             made[node] = outputs[node.inputs[0]][node.params["index"]].node
             continue
@@ -85,16 +82,23 @@ def _with(node: Any, inputs: tuple, saved: Any) -> Any:
     return Node(node.op, node.params, inputs, saved, next_seq(), node.scope, node.shape, node.dtype)
 
 
-def _run_again(node: Any, parents: list[Any]) -> tuple[Tensor, ...]:
+def _run_again(node: Any, parents: list[Any], names: dict[Any, str]) -> tuple[Tensor, ...]:
     """The outputs of a run, made of plain ops on its recorded inputs, under the tags that it was called under."""
     run = node.params["run"]
+    structure = run.compiled.graph.structure[0]
+
+    def name(carry: list[Tensor]) -> None:
+        parts = _parts(tree.unflatten(structure, carry))
+        names.update({part.node: word for word, part in parts if part.node is not None})
+
     arrays = dict(zip(node.op.slots, node.saved, strict=True))["arrays"]
     frame = local.frame
     before: Scope | None = frame.scope
     frame.scope = node.scope
     try:
         with recording(True):
-            found = run.eager(*[Tensor.of(array, parent) for array, parent in zip(arrays, parents, strict=True)])
+            inputs = [Tensor.of(array, parent) for array, parent in zip(arrays, parents, strict=True)]
+            found = run.eager(*inputs, after_step=name)
     finally:
         frame.scope = before
     return found

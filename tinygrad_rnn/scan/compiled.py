@@ -162,8 +162,11 @@ class Run:
             frame.scope = before
         return tuple(_value(env, v) for v in (*graph.carry_out, *graph.ys))
 
-    def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The same run as plain ops, tagged as the loop's would be: for derivatives of derivatives, and pictures."""
+    def eager(self, *inputs: Tensor, after_step: Callable[[list[Tensor]], None] | None = None) -> tuple[Tensor, ...]:
+        """The same run as plain ops, tagged as the loop's would be: for derivatives of derivatives, and pictures.
+
+        ``after_step`` is handed the carry after every step.
+        """
         graph, (a, b) = self.compiled.graph, self.cuts
         call = self._new_call([t.data for t in inputs])
         series, carry = [unstack(x) for x in inputs[:a]], list(inputs[a:b])
@@ -177,6 +180,8 @@ class Run:
                     new = [where(mask(row, n), n, c) for n, c in zip(new, carry, strict=True)]
                     y = [where(mask(row, each), each, 0) for each in y]
                 carry, ys[t] = new, y
+            if after_step is not None:
+                after_step(carry)
         return (*carry, *[stack([y[i] for y in ys]) for i in range(len(graph.ys))])
 
 
