@@ -77,13 +77,14 @@ def _step(trace: Trace, layer: int | str | None) -> tuple[list[TraceNode], int, 
     """The ops of a cell at a step in the middle, and that step and the one before it, in the order of the run."""
     inside = [n for n in trace.nodes if n.role in CELL_ROLES and n.time is not None]
     cells = {_key(n): n for n in inside if n.role == "state"}
+    if len({n.time for n in inside}) < 2:
+        steps = len({n.time for n in inside})
+        raise ValueError(f"cell: the trace has {steps} step; what leads to the next is seen in two or more")
     chosen = [key for key, n in cells.items() if layer is None or n.layer == layer]
     if not chosen:
         there = ", ".join(repr(n.layer) for n in cells.values()) or "none at all"
         raise ValueError(f"cell: no cell of this trace has the layer {layer!r}; the layers with a cell: {there}")
     times = list(dict.fromkeys(n.time for n in inside if _key(n) == chosen[0]))
-    if len(times) < 2:
-        raise ValueError(f"cell: the trace has {len(times)} step; what leads to the next is seen in two or more")
     at = len(times) - 2 if len(times) > 2 else 1
     now, before = times[at], times[at - 1]
     assert now is not None and before is not None
@@ -138,11 +139,12 @@ def _entering(source: TraceNode, now: int, same: dict[str, str]) -> TraceNode:
     """What a step reads: a parameter, the state before it, or an input."""
     if source.role == "parameter":
         return replace(source, gradient=None)
+    outside = replace(source, time=0, role="input", cell=None, layer=None, direction=None)
     if source.id in same:
         label = f"{source.label or 's'}ₜ₋₁"
-        return replace(source, op="previous", label=label, time=0, role="input", stats={})
+        return replace(outside, op="previous", label=label, stats={})
     label = f"{source.label if source.role == 'input' else 'x'}ₜ"
-    return replace(source, op="given", label=label, time=0, role="input")
+    return replace(outside, op="given", label=label)
 
 
 def _role(node: TraceNode, carried: dict[str, str]) -> str:

@@ -120,7 +120,7 @@ EXHIBITS = (
     ),
     Exhibit(
         "wrapped", "In rows", "unroll --cell elmanrnn --steps 18 --wrap 6 --params hide",
-        "A longer run, wrapped like a text.",
+        "A longer run, wrapped like a text: what leaves a row at its right end enters the next one at its left.",
     ),
     Exhibit(
         "norms", "How far messages reach", "norms --cell ElmanRNN GRU LSTM --steps 40",
