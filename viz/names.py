@@ -32,10 +32,11 @@ class Listener:
     'y'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, values: bool = False) -> None:
         self.variables: dict[Any, str] = {}
         self.arguments: dict[Any, str] = {}
         self.stats: dict[Any, dict[str, float]] = {}
+        self.values: dict[Any, Any] | None = {} if values else None  # node → the value itself
         self.constants: dict[Any, list[Any]] = {}
         self.arrays: dict[int, tuple[Any, str]] = {}  # id of an array → the array, kept alive, and its name
         self.origin: dict[int, tuple[Any, Any]] = {}  # id of an array → the array and what an op made it from
@@ -103,6 +104,8 @@ class Listener:
                 self.origin[id(t.data)] = t.data, source
                 continue
             self.stats.setdefault(t.node, describe(t.data))
+            if self.values is not None:
+                self.values.setdefault(t.node, t.data)
             self.constants[t.node.inputs[0] if op.many else t.node] = values
 
     def looked(self, t: Any) -> None:

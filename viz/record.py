@@ -37,10 +37,10 @@ def trace(
     tuple that begins with it); then the nodes carry the names of the local variables and the statistics of their
     values. It may also be a model, called in the same way, or a `tg.bptt.Problem`, which is run step by step. A scan
     that ran as compiled code is run again as plain ops, on the inputs and masks that it had. `cotangent` is needed when
-    the output is no scalar (for that of a model, its sum is taken), `values` keeps every message, not its norm alone.
-    Time, layer and cell come from the scopes, so a plain loop over `tg.steps(T)` is as good as the zoo's; loops that
-    follow each other are set one after the other, unless `shift` is False: then time is as the scopes say. Nothing is
-    accumulated into `.grad`. Raises TypeError when there is no Tensor that gradients pass through.
+    the output is no scalar (for that of a model, its sum is taken), `values` keeps every value and every message, not
+    their norms alone. Time, layer and cell come from the scopes, so a plain loop over `tg.steps(T)` is as good as the
+    zoo's; loops that follow each other are set one after the other, unless `shift` is False: then time is as the scopes
+    say. Nothing is accumulated into `.grad`. Raises TypeError when there is no Tensor that gradients pass through.
 
     >>> W = tg.tensor([[0.5, 0.1], [0.0, 0.5]], requires_grad=True, name="W")
     >>> h = tg.tensor([[1.0, 2.0]])
@@ -49,7 +49,7 @@ def trace(
     >>> trace(h.sum())
     Trace(op level: 9 nodes, 10 edges, 3 steps, 1 parameters, 0 cuts)
     """
-    heard, output, note = Listener(), what, ""
+    heard, output, note = Listener(values=values), what, ""
     if isinstance(what, tg.bptt.Problem):
         from .problem import recorded as step_by_step
 
@@ -160,5 +160,14 @@ def _node(v: Value, name: str, label: str, role: str, heard: Listener, starts: d
     elif v.node is None:
         shape, dtype = starts[v].shape, starts[v].dtype
     return TraceNode(
-        name, v.op, label, shape, dtype, v.time, v.layer, v.direction, role, v.cell, v.scope, stats
-    )
+        name, v.op, label, shape, dtype, v.time, v.layer, v.direction, role, v.cell, v.scope, stats,
+        value=None if heard.values is None else _array(v, heard.values),
+    )  # fmt: skip
+
+
+def _array(v: Value, values: dict[Any, Any]) -> Any:
+    """The value itself: that of a leaf is with its Tensor, as long as this lives."""
+    if v.node is None:
+        return v.array if v.dtype else None
+    tensor = v.node.saved[0]() if v.is_leaf and v.node.saved else None
+    return values.get(v.node) if tensor is None else tensor.data

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ class TraceNode:
     """One value of the forward pass: the output of an op, a parameter or an input.
 
     `time`, `layer`, `direction` and `cell` are the scope tags under which it was computed (None where no such tag was
-    set); `stats` holds mean, std, norm, min and max of the value when it was known, `gradient` the norm of dL/d(value)
-    for leaves, and `ops` and `steps` how many ops and time steps (from `time` on) a folded node stands for. `part`
-    tells runs apart that are drawn together.
+    set); `stats` holds mean, std, norm, min and max of the value when it was known, `value` the array itself when it
+    was kept, `gradient` the norm of dL/d(value) for leaves, and `ops` and `steps` how many ops and time steps (from
+    `time` on) a folded node stands for. `part` tells runs apart that are drawn together.
     """
 
     id: str
@@ -38,6 +38,7 @@ class TraceNode:
     ops: int = 1
     steps: int = 1
     part: str = ""
+    value: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,8 @@ class Trace:
             "level": self.level,
             "title": self.title,
             "note": self.note,
-            "nodes": [_plain(asdict(node)) for node in self.nodes],
-            "edges": [_plain_edge(edge) for edge in self.edges],
+            "nodes": [_record(node) for node in self.nodes],
+            "edges": [_record(edge) for edge in self.edges],
         }
         return json.dumps(plain, indent=indent, allow_nan=False)
 
@@ -161,19 +162,23 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _plain_edge(edge: TraceEdge) -> dict[str, Any]:
+def _record(item: TraceNode | TraceEdge) -> dict[str, Any]:
     value = None
-    if edge.value is not None:
-        v = edge.value
+    if item.value is not None:
+        v = item.value
         parts = {"real": v.real, "imag": v.imag} if v.dtype.kind == "c" else {"real": v}
         value = {part: array.tolist() for part, array in parts.items()}
-    return _plain({f.name: getattr(edge, f.name) for f in fields(edge)} | {"value": value})
+    return _plain({f.name: getattr(item, f.name) for f in fields(item)} | {"value": value})
+
+
+def _value(value: Any) -> Any:
+    if value is None:
+        return None
+    return np.array(value["real"], "float64") + (1j * np.array(value["imag"], "float64") if "imag" in value else 0)
 
 
 def _edge_fields(record: dict[str, Any]) -> dict[str, Any]:
-    value = record["value"]
-    if value is not None:
-        value = np.array(value["real"], "float64") + (1j * np.array(value["imag"], "float64") if "imag" in value else 0)
+    value = _value(record["value"])
     shape = tuple(record.get("shape", ()))
     return {**record, "message": _number(record["message"]), "value": value, "shape": shape}
 
@@ -184,4 +189,5 @@ def _number(value: Any) -> Any:
 
 def _node_fields(record: dict[str, Any]) -> dict[str, Any]:
     stats = {name: _number(number) for name, number in record["stats"].items()}
-    return {**record, "shape": tuple(record["shape"]), "stats": stats, "gradient": _number(record["gradient"])}
+    gradient, value = _number(record["gradient"]), _value(record.get("value"))
+    return {**record, "shape": tuple(record["shape"]), "stats": stats, "gradient": gradient, "value": value}
