@@ -92,6 +92,7 @@ def _labels(names: list[str]) -> dict[str, str]:
     several = len({name.rpartition("/")[0] for name in names}) > 1
     found = {}
     for name in names:
-        label = (name if several else name.rpartition("/")[2]).replace("sigmoid ", "σ ")
-        found[name] = f"{label}\n(1 + ·) / 2" if "tanh" in label else label
+        scope, _, gate = name.rpartition("/")
+        lines = [scope if several else "", gate.replace("sigmoid", "σ"), "(1 + ·) / 2" if "tanh" in gate else ""]
+        found[name] = "\n".join(filter(None, lines))
     return found
