@@ -204,6 +204,23 @@ def test_of_a_graph_too_large_for_a_page_cells_alone_are_shown_and_it_says_so(mo
     assert data["parameters"] == example()[2]["parameters"]
 
 
+def test_values_and_messages_of_few_entries_are_there_in_full_and_others_by_their_statistics() -> None:
+    trace, _, data = example()
+    for node, record in zip(trace.nodes, data["levels"]["op"]["nodes"], strict=True):
+        *_, stats = data["values"][record[8]][:3]
+        if node.value is not None and 1 < node.value.size <= 32:
+            array = data["arrays"][data["values"][record[8]][3]]
+            assert np.reshape(array["full"], array["shape"]) == pytest.approx(node.value, rel=1e-9, abs=1e-300)
+        elif node.stats:
+            assert stats["mean"] == pytest.approx(node.stats["mean"], rel=1e-11, abs=1e-300)
+    for edge, record in zip(trace.edges, data["levels"]["op"]["edges"], strict=True):
+        if edge.value is not None:
+            array, value = data["arrays"][record[8]], edge.value
+            shown = array.get("full") or array["stats"]
+            exact = value.ravel() if value.size <= 32 else [value.mean(), value.std(), value.min(), value.max()]
+            assert array["shape"] == list(value.shape) and shown == pytest.approx(list(exact), rel=1e-9, abs=1e-300)
+
+
 def test_every_line_bears_the_message_of_its_edge() -> None:
     trace, _, data = example()
     for name, level in (("op", trace), ("cell", fold_cells(trace))):

@@ -30,10 +30,11 @@ def test_json_keeps_what_strict_parsers_refuse() -> None:
 
 
 @pytest.mark.parametrize("value", [np.array([1.5, -2.0, np.nan]), np.array([[1 + 2j], [3 - 4j]]), np.float64(3.0)])
-def test_a_message_that_was_kept_comes_back_from_json(value: Any) -> None:
-    node = TraceNode("a", "exp", "")
+def test_what_was_kept_of_a_value_or_a_message_comes_back_from_json(value: Any) -> None:
+    node = TraceNode("a", "exp", "", value=value)
     back = Trace.from_json(Trace([node], [TraceEdge("a", "a", value=value)]).to_json())
     np.testing.assert_array_equal(back.edges[0].value, value)
+    np.testing.assert_array_equal(back.nodes[0].value, value)
 
 
 @pytest.mark.parametrize(

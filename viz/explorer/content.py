@@ -11,21 +11,23 @@ import numpy as np
 import tinygrad_rnn as tg
 
 from .. import style
+from ..names import describe
 from ..trace import Trace, TraceEdge, TraceNode
 from .frames import Schedule
 from .levels import Level, levels
 from .view import Table, views
 
 IN_FULL = 32  # an array with more entries is shown by its statistics
+ENTRY = 10  # digits of the entries of an array: half of what the page holds
 MOST_OPS = 20_000  # beyond, the page would be slow to open: cells alone
 
 
 def shown(array: Any) -> Any:
-    """A message as the page shows it: with few entries in full, else its mean, std, min and max."""
+    """An array as the page shows it: with few entries in full, else its mean, std, min and max."""
     a = np.asarray(array.get() if hasattr(array, "get") else array)
     real = abs(a) if a.dtype.kind == "c" else a
     if a.dtype.kind != "c" and a.size <= IN_FULL:
-        return {"shape": list(a.shape), "full": [number(float(v)) for v in a.ravel()]}
+        return {"shape": list(a.shape), "full": [number(float(v), ENTRY) for v in a.ravel()]}
     facts = (real.mean(), real.std(), real.min(), real.max()) if a.size else ()
     return {"shape": list(a.shape), "stats": [number(float(fact)) for fact in facts]}
 
@@ -89,7 +91,7 @@ def records(level: Level, whole: Trace, arrays: Table, values: Table) -> dict[st
         [
             node.label or node.op, node.op, node.time,
             style.layer_text(node), node.direction, node.role, node.cell, node.scope,
-            values.place(_value(node)), number(node.gradient), node.ops,
+            values.place(_value(node, arrays)), number(node.gradient), node.ops,
             frames.nodes[node.id],
         ]
         for node in trace.nodes
@@ -102,16 +104,21 @@ def records(level: Level, whole: Trace, arrays: Table, values: Table) -> dict[st
             places[edge.source], places[edge.target], edge.label, number(edge.message), int(edge.cut),
             frames.nodes[edge.target], frames.back(edge.target), _crossing(by_id[edge.source], by_id[edge.target]),
             None if (message := level.message(at)) is None else arrays.place(shown(message)),
-            values.place(_value(carried[at])),
+            values.place(_value(carried[at], arrays)),
         ]
         for at, edge in enumerate(trace.edges)
     ]  # fmt: skip
     return {"nodes": nodes, "edges": edges}
 
 
-def _value(node: TraceNode) -> list[Any]:
-    """Shape, type and statistics of a value."""
-    return [style.shape_text(node.shape) or "scalar", node.dtype, {k: number(v) for k, v in node.stats.items()}]
+def _value(node: TraceNode, arrays: Table) -> list[Any]:
+    """Shape, type and statistics of a value, and its entries where they are few and were kept."""
+    facts = [style.shape_text(node.shape) or "scalar", node.dtype]
+    few = node.value is not None and 1 < node.value.size <= IN_FULL and node.value.dtype.kind in "biuf"
+    known = node.stats or ({} if node.value is None else describe(node.value))
+    told = ("norm",) if few else known if node.shape else ("mean",)  # what does not follow from the rest
+    stats = {name: number(known[name]) for name in told if name in known}
+    return [*facts, stats, arrays.place(shown(node.value))] if few else [*facts, stats]
 
 
 def _crossing(source: TraceNode, target: TraceNode) -> int | None:
@@ -216,11 +223,11 @@ def _compare(trace: Trace, whole: dict[str, Any]) -> None:
             )
 
 
-def number(value: float | None) -> float | str | None:
-    """A number with twelve digits, which strict JSON can hold: NaN and infinities are words."""
+def number(value: float | None, digits: int = 12) -> float | str | None:
+    """A number of that many digits, which strict JSON can hold: NaN and infinities are words."""
     if value is None:
         return None
     if not math.isfinite(value):
         return str(value)
-    short = float(f"{value:.12g}")
+    short = float(f"{value:.{digits}g}")
     return int(short) if short == int(short) and abs(short) < 1e6 else short

@@ -39,6 +39,12 @@ const table = (head, rows) => h("div", { class: "wide" }, h("table", {},
   h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)))), rows));
 const line = (name, cells) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell)));
 
+// The entries of a value, if the page has them.
+function entries(value) {
+  const [shape, , , at] = DATA.values[value];
+  return at === undefined || shape === "scalar" ? "" : array(at);
+}
+
 function facts(value) {
   const [shape, dtype, stats] = DATA.values[value];
   if (shape === "scalar" && "mean" in stats) return [dtype, brief(stats.mean, 6)];
@@ -51,7 +57,7 @@ function array(entry) {
   const { shape, full, stats } = part("arrays")[entry];
   const size = shape.length ? shape.join("×") : "scalar";
   if (stats) return h("p", {}, `${size}: ${["mean", "std", "min", "max"].map((name, i) => `${name} ${brief(stats[i], 6)}`).join(" · ")}`);
-  const columns = shape.length ? shape[shape.length - 1] : 1;
+  const columns = shape.length > 1 ? shape[shape.length - 1] : 8;
   const rows = [];
   for (let at = 0; at < full.length; at += columns) rows.push(h("tr", {}, full.slice(at, at + columns).map((v) => h("td", { title: precise(v) }, brief(v)))));
   return h("div", { class: "wide" }, h("p", { class: "quiet" }, size), h("table", { class: "array" }, h("tbody", {}, rows)));
@@ -75,7 +81,7 @@ function edgeDetails(edge) {
   const { nodes } = level();
   const [source, target] = [nodes[edge.source], nodes[edge.target]];
   DETAILS.append(h("h2", {}, h("bdi", {}, called(source)), " → ", h("bdi", {}, called(target))));
-  DETAILS.append(h("p", {}, h("b", {}, "value "), h("bdi", {}, edge.label), " ", facts(edge.value).filter(Boolean).join(": ")));
+  DETAILS.append(h("p", {}, h("b", {}, "value "), h("bdi", {}, edge.label), " ", facts(edge.value).filter(Boolean).join(": ")), entries(edge.value));
   if (edge.cut) DETAILS.append(h("p", {}, h("b", {}, "cut: "), "detached here, no gradient passes."));
   else if (edge.message === null) DETAILS.append(h("p", {}, h("b", {}, "no message: "), DATA.note || "no gradient is wanted along this line."));
   else {
@@ -116,7 +122,7 @@ function identity(t) {
 function nodeDetails(node) {
   const { nodes } = level();
   DETAILS.append(h("h2", {}, h("bdi", {}, called(node))), h("p", { class: "quiet" }, h("bdi", {}, [node.role, story(node), node.scope].filter(Boolean).join(" · "))));
-  DETAILS.append(h("p", {}, h("b", {}, "value "), facts(node.value)[1] || "no statistics"));
+  DETAILS.append(h("p", {}, h("b", {}, "value "), facts(node.value)[1] || "no statistics"), entries(node.value));
   if (node.gradient !== null) DETAILS.append(h("p", { class: "message", "data-norm": node.gradient }, h("b", {}, "gradient "), `norm ${precise(node.gradient)}`));
   for (const [words, edges, end] of [["reads", node.into, "source"], ["is read by", node.out, "target"]]) {
     if (!edges.length) continue;
