@@ -26,7 +26,7 @@ LINES = {  # drawn in this order, messages on top
     for kind, colour, text, dash, head, size in (
         ("parameter", style.QUIET, style.QUIET, "solid", "normal", "0.6"),
         ("forward", style.FORWARD, style.INK, "solid", "normal", "0.7"),
-        ("dropped", style.FORWARD, style.INK, "dashed", "normal", "0.7"),
+        ("dropped", style.FORWARD, style.INK, "dashed", "onormal", "0.7"),
         ("recurrent", style.FORWARD, style.INK, "bold", "normal", "0.8"),
         ("cut", style.CUT, style.CUT, "dotted", "tee", "1"),
         ("backward", style.BACKWARD, style.BACKWARD, "dashed", "normal", "0.7"),

@@ -49,6 +49,7 @@ CARDS = {
         Card("linear", "box", "#ffffff"),
         Card("output", "box", "#dcf2dc"),
         Card("loss", "octagon", "#f7d4cf", border=1.4),
+        Card("total", "box", "#f7d4cf", "filled,rounded", 1.4),
         Card("bar", "box", "#fbe6e9", "filled,rounded"),
         Card("constant", "box", "#ffffff", "filled,dashed"),
         Card("parameter", "cylinder", "#e6e0f3", border=1.2),
@@ -81,6 +82,8 @@ def card(node: TraceNode, level: str) -> Card:
     """The card of a node: a cell that was folded into one node has one of its own."""
     if node.role == "other" and node.time is None:
         return CARDS["bar"]
+    if node.role == "loss" and node.time is None:  # an octagon cannot span the steps
+        return CARDS["total"]
     if level == "step" and node.op == "previous":
         return CARDS["state"]
     return CARDS["cell" if level == "cell" and node.role == "state" and node.time is not None else node.role]

@@ -67,3 +67,10 @@ def test_cell_and_compare_are_commands(tmp_path: Path, capsys: pytest.CaptureFix
     assert "GRU over LSTM, unrolled over 3 steps" in capsys.readouterr().out
     assert main(["compare", "--cells", "gru", "--out", str(tmp_path / "e.dot")]) == 2
     assert "two names with a comma between them" in capsys.readouterr().err
+
+
+def test_the_pictures_of_the_readme_are_those_of_the_gallery() -> None:
+    root = Path(__file__).parents[2]
+    shown = set(re.findall(r"\(viz/gallery/(\w+)\.svg\)", (root / "README.md").read_text()))
+    kept = {path.stem for path in (root / "viz" / "gallery").glob("*.svg")}
+    assert shown == kept and kept <= {each.name for each in EXHIBITS} and len(kept) <= 4
