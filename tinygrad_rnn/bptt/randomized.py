@@ -14,7 +14,7 @@ from .full import pulled
 from .problem import Problem, Update
 from .strategy import Strategy, register
 
-__all__ = ["ARTBP"]
+__all__ = ["ARTBP", "weighted"]
 
 Law = Callable[["ARTBP", int], float]
 
