@@ -2,6 +2,7 @@
 
     trace = viz.trace(loss)                 # from a loss, or from a function that computes one
     viz.unroll(trace).save("unrolled.svg")  # also .png, .pdf, .dot; a notebook shows it by itself
+    viz.explore(trace).save("run.html")     # step by step in a browser
     viz.norms(problem).save("norms.svg")    # of a tg.bptt.Problem, through matplotlib; also lag, jacobians, gates, …
 """
 
