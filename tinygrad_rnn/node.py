@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-__all__ = ["Node", "Scope", "no_grad", "recording", "scope", "steps"]
+__all__ = ["Node", "Scope", "local", "next_seq", "no_grad", "recording", "scope", "steps"]
 
 next_seq = count(1).__next__  # atomic in CPython
 

@@ -11,7 +11,7 @@ from ..node import scope
 from ..ops.flow import detach
 from ..tensor import Tensor
 
-__all__ = ["Problem", "Update"]
+__all__ = ["Problem", "Update", "cut"]
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
