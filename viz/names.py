@@ -66,7 +66,7 @@ class Listener:
         return at
 
     def __enter__(self) -> Listener:
-        self.before = sys.getprofile()
+        self.before: Any = sys.getprofile()
         self.watching = watched(self)
         self.watching.__enter__()
         sys.setprofile(self._hear)
