@@ -75,7 +75,11 @@ def messages(
         raise TypeError(f"messages draws a tg.bptt.Problem or a trace, not {type(what).__name__}")
     if isinstance(what, Trace) and mode != "backward":
         raise ValueError(f"messages: mode={mode!r} needs a tg.bptt.Problem: a trace holds no forward messages")
-    trace = what if isinstance(what, Trace) else recorded(what, values=show == "value")
+    if isinstance(what, tg.bptt.Problem):
+        folded = fold == "always" or window is not None or len(what) > max_nodes / 4
+        trace = recorded(what, values=folded or show == "value")
+    else:
+        trace = what
     if show == "value" and not any(edge.value is not None for edge in trace.edges):
         raise ValueError("messages: show='value' needs messages that were kept: viz.trace(…, values=True)")
     drawn = at_level("messages", trace, level, params)
@@ -152,10 +156,10 @@ def with_sensitivities(
         for place, (name, norm) in enumerate(named.items()):
             story = f"forward message {name}, part of Γ, from step {t} to {t + 1}: norm {norm:.6g}{meets}"
             edges.append(TraceEdge(nodes[t].id, nodes[t + 1].id, place, norm, label=name, story=story))
-    time = {node.id: node.time for node in trace.nodes}
+    time = {node.id: node.time for node in trace.nodes if node.role != "loss"}
     told = []
     for edge in trace.edges:
-        one, other = time[edge.source], time[edge.target]
+        one, other = time.get(edge.source), time.get(edge.target)
         crosses = meetings and one is not None and other == one + 1 and edge.message is not None
         told.append(replace(edge, story=meetings[other].story()) if crosses else edge)  # type: ignore[index]
     return replace(trace, nodes=[*trace.nodes, *nodes], edges=[*told, *edges])

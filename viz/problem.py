@@ -32,7 +32,8 @@ def recorded(problem: tg.bptt.Problem, *, between: Between | None = None, values
             carry = between(carry, t) if between is not None and t else carry
             carry, E = problem.one(problem.parameters, carry, t)
             if E is not None:
-                L = E if L is None else L + E
+                with tg.scope("time", index=t):
+                    L = E if L is None else L + E
         if L is None:
             raise ValueError(f"none of the {len(problem)} steps of this problem has a loss: there are no messages")
         return L
