@@ -60,7 +60,7 @@ class Listener:
         """What of an initial state a constant was made from, if it was; else the constant itself."""
         at = array
         while id(at) not in self.states:
-            if id(at) not in self.origin:
+            if id(at) not in self.origin or self.origin[id(at)][1] is at:  # an op that hands on what it was given
                 return array
             at = self.origin[id(at)][1]
         return at
