@@ -15,6 +15,8 @@ from .route import Point, half, parallel, straight, upright
 from .trace import Trace, TraceEdge
 
 APART = 4.0  # half the distance between a value and its message
+TALL = 40.0  # a line that runs up as far has room for its number in the gap between the columns
+OVER = 18.0  # between two lines that run along above a lane
 ASIDE = 8.0  # from the corner of a node, where lines leave it sideways that lead to another lane
 PORT = 15.0  # distance between two ends on the same side of a node
 VALUES = 3  # entries of a message that are written where values are wanted
@@ -114,7 +116,8 @@ class _Drawer:
             yield self._to_the_next(place, edge)
         elif place in self.plan.channels:
             points = self._around(place, edge)
-            (x0, y0), (x1, y1) = max(pairwise(points), key=lambda piece: math.dist(*piece))
+            rising = [piece for piece in pairwise(points) if piece[0][0] == piece[1][0] and math.dist(*piece) > TALL]
+            (x0, y0), (x1, y1) = max(rising or pairwise(points), key=lambda piece: math.dist(*piece))
             x, y = (x0 + x1) / 2, (y0 + y1) / 2
             at = self._beside(edge, x, self._clear(y)) if x0 == x1 else (x, y - APART - 9)
             yield from self._pair(edge, straight(parallel(points, APART)), straight(parallel(points, -APART)), at)
@@ -190,7 +193,8 @@ class _Drawer:
         stop = self._side(edge.target, b, right=same or not ahead)
         points = [*start, (channels[0], start[-1][1])]
         if len(channels) == 2:
-            over = max(plan.rows[grid.levels[grid.level[n]][1]][1] for n in (edge.source, edge.target)) + 16
+            over = max(plan.rows[grid.levels[grid.level[n]][1]][1] for n in (edge.source, edge.target)) + 10
+            over += OVER * (plan.channels[place][0][1] % 3)  # lines beside each other are apart up there too
             points += [(channels[0], over), (channels[1], over)]
         return [*points, (channels[-1], stop[-1][1]), *stop[::-1]]
 
