@@ -6,11 +6,12 @@ import html
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from . import style
 from .box import Box
+from .labels import placed
 from .layout import Layout, arrange
 from .marks import Along, Below, Mark
 from .route import pos
@@ -61,7 +62,7 @@ def to_dot(
 
     plan = arrange(trace, parameters=parameters, room=room(trace, show))
     plan.marks += along(plan) if along else ()
-    lines = list(wires(trace, plan, show))
+    lines = placed(list(wires(trace, plan, show)), _taken(plan))
     if wrap is not None:
         plan, lines = wrapped(plan, lines, wrap)
     graph = graphviz.Digraph("unrolled", graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
@@ -195,9 +196,23 @@ def _write_background(graph: Any, trace: Trace, plan: Layout, captions: Sequence
         when = WHEN.get(trace.level, f"t = {time}")
         _heading(graph, f"time_{at}", f"{when}{last}{caption}", axes[time], band.bottom + 12, 11)
     for at, (name, box, axis) in enumerate(plan.frames):
-        width = style.text_width(name, 9) + 8
-        x = box.left + 8 if axis - box.left > width + 8 or box.right - axis < width + 8 else box.right - width
-        _text(graph, f"frame_name_{at}", name, x, box.top - 9, 9)
+        where = _name_box(name, box, axis)
+        _text(graph, f"frame_name_{at}", name, where.left, where.y, style.SMALL)
+
+
+def _taken(plan: Layout) -> Iterator[Box]:
+    """Where no number may stand: nodes, and what is written beside them."""
+    yield from plan.boxes.values()
+    yield from (mark.box for mark in plan.marks if mark.lines)
+    yield from (_name_box(*frame) for frame in plan.frames)
+
+
+def _name_box(name: str, frame: Box, axis: float) -> Box:
+    """Where the name of a frame stands: in a corner of it, not on the axis of its column."""
+    width = style.text_width(name, style.SMALL)
+    left = axis - frame.left > width + 16 or frame.right - axis < width + 16
+    x = frame.left + 8 if left else frame.right - width - 8
+    return Box(x + width / 2, frame.top - 9, width, 1.3 * style.SMALL)
 
 
 def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str], below: Below | None) -> None:

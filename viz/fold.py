@@ -42,10 +42,13 @@ def fold_cells(trace: Trace) -> Trace:
     for node in trace.nodes:
         members[groups[node.id]].append(node)
 
+    thinned = {groups[node.id] for node in trace.nodes if node.op == "dropout" and node.time is None}
     crossing: dict[tuple[str, int, bool, bool], list[TraceEdge]] = defaultdict(list)
     for edge in trace.edges:
-        if groups[edge.source] != groups[edge.target]:
-            crossing[edge.source, groups[edge.target], edge.cut, edge.dropped].append(edge)
+        source, target = groups[edge.source], groups[edge.target]
+        if source != target:
+            dropped = edge.dropped or target in thinned  # a bar between two layers, with dropout inside
+            crossing[edge.source, target, edge.cut, dropped].append(edge)
     sources = {source for source, *_ in crossing}
 
     names = [f"g{place}" for place in members]

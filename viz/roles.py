@@ -9,6 +9,7 @@ from .read import Repeats, Use, Value
 
 GATES = {"sigmoid", "hard_sigmoid"}
 GATHERS = {"stack", "concatenate"}
+BELOW = "the only layer"
 JOINS = {"add", "sub", "stack", "concatenate"}  # how the losses of several steps become one
 
 
@@ -127,8 +128,10 @@ def _role_of_bar(v: Value, flow: _Flow) -> str:
     return "output"
 
 
-def _layer_below(v: Value, flow: _Flow) -> int | str | None:
-    return next((use.source.layer for use in v.uses if use.source in flow.recurrent), None)
+def _layer_below(v: Value, flow: _Flow) -> int | str:
+    """The layer whose steps a bar holds; what holds those of the only one belongs together as well."""
+    layers = (use.source.layer for use in v.uses if use.source in flow.recurrent)
+    return next((layer for layer in layers if layer is not None), BELOW)
 
 
 def _losses(values: list[Value], repeats: Repeats) -> set[Value]:

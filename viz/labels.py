@@ -1,0 +1,143 @@
+"""Numbers beside lines, each where no line, no node and no other number is in its way."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from . import style
+from .box import Box
+from .route import Point
+from .wires import Wire
+
+SQUARE = 48.0  # what is near a place is looked up by squares so wide
+CAPITALS = 0.9  # height of a line of text that must stay free, in units of the font size
+NARROW = 0.92  # how much of the room that is reserved for a text its letters take at most
+SHARES = (0.5, 0.35, 0.65, 0.22, 0.78, 0.12, 0.88)  # of the way along a line
+AWAY = (3.0, 11.0, 22.0)  # from a line to its number: beside it, beyond the other one of the pair, beyond a neighbour
+STEP = 3.0  # between the points by which a curve is known
+
+
+def placed(lines: list[Wire], boxes: Iterable[Box]) -> list[Wire]:
+    """The lines, with every number that something is in the way of moved along its line to the nearest free place.
+
+    `boxes` are those of nodes and other texts. Numbers that stand free stay where they are; one for which there is no
+    free place goes to where the least is in its way.
+    """
+    space = _Space()
+    for box in boxes:
+        space.add(box)
+    for wire in lines:
+        space.draw(wire.path)
+    moved = list(lines)
+    crowded = []
+    for at, wire in enumerate(lines):
+        if wire.label:
+            box = _box(wire, wire.label_at)
+            if space.costs(box):
+                crowded.append(at)
+            else:
+                space.add(box)
+    for at in crowded:
+        wire = lines[at]
+        best = min(_places(wire), key=lambda place: space.costs(_box(wire, place)))
+        space.add(_box(wire, best))
+        moved[at] = replace(wire, label_at=best)
+    return moved
+
+
+def _box(wire: Wire, at: Point) -> Box:
+    return Box(*at, NARROW * style.text_width(wire.label, style.SMALL), CAPITALS * style.SMALL)
+
+
+def _places(wire: Wire) -> Iterator[Point]:
+    """Where the number of a line may stand, best first: where it is, then on both sides along the line."""
+    yield wire.label_at
+    points = list(_curve(wire.path))
+    half, high = style.text_width(wire.label, style.SMALL) / 2, style.SMALL / 2
+    for away in AWAY:
+        for share in SHARES:
+            at = min(int(share * len(points)), len(points) - 2)
+            (x0, y0), (x1, y1) = points[at], points[at + 1]
+            if abs(y1 - y0) >= abs(x1 - x0):
+                yield from ((x0 + side * (away + half), y0) for side in (1, -1))
+            else:
+                yield from ((x0, y0 + side * (away + high)) for side in (-1, 1))
+
+
+class _Space:
+    """What there is: boxes and curves by squares; lines along an axis, of which many share a stretch, by where it is."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[tuple[int, int], list[Box]] = defaultdict(list)
+        self.points: dict[tuple[int, int], set[Point]] = defaultdict(set)
+        self.level: dict[float, list[tuple[float, float]]] = {}
+        self.upright: dict[float, list[tuple[float, float]]] = {}
+        self.sorted: list[tuple[list[float], dict[float, list[tuple[float, float]]]]] = []
+
+    def add(self, box: Box) -> None:
+        for square in _squares(box):
+            self.boxes[square].append(box)
+
+    def draw(self, path: list[Point]) -> None:
+        for at in range(0, len(path) - 3, 3):
+            piece = path[at : at + 4]
+            for axis, kept in ((1, self.level), (0, self.upright)):
+                if max(abs(p[axis] - piece[0][axis]) for p in piece) < 0.01:
+                    ends = sorted((piece[0][1 - axis], piece[3][1 - axis]))
+                    _join(kept.setdefault(round(piece[0][axis], 2), []), (ends[0], ends[1]))
+                    break
+            else:
+                for x, y in _curve(piece):
+                    self.points[int(x // SQUARE), int(y // SQUARE)].add((x, y))
+
+    def costs(self, box: Box) -> int:
+        """How much is in the way of a text: 0 for nothing."""
+        if not self.sorted:
+            self.sorted = [(sorted(kept), kept) for kept in (self.level, self.upright)]
+        cost = 0
+        for square in _squares(box):
+            cost += 8 * sum(_overlap(box, other) for other in self.boxes.get(square, ()))
+            near = self.points.get(square, ())
+            cost += any(box.left < x < box.right and box.bottom < y < box.top for x, y in near)
+        sides = ((box.bottom, box.top, box.left, box.right), (box.left, box.right, box.bottom, box.top))
+        for (places, kept), (low, high, start, stop) in zip(self.sorted, sides):
+            for place in places[bisect_left(places, low) : bisect_right(places, high)]:
+                cost += any(a < stop and b > start for a, b in kept[place])
+        return cost
+
+
+def _join(stretches: list[tuple[float, float]], new: tuple[float, float]) -> None:
+    """Add a stretch to others on the same line: those that it touches become one with it."""
+    low, high = new
+    for at, (a, b) in enumerate(stretches):
+        if a <= low and high <= b:
+            return
+        if low <= b and a <= high:
+            stretches[at] = min(a, low), max(b, high)
+            return
+    stretches.append(new)
+
+
+def _curve(path: list[Point]) -> Iterator[Point]:
+    """Points of a Bézier path, a few points apart."""
+    for at in range(0, len(path) - 3, 3):
+        (x0, y0), (x1, y1), (x2, y2), (x3, y3) = path[at : at + 4]
+        long = abs(x1 - x0) + abs(x2 - x1) + abs(x3 - x2) + abs(y1 - y0) + abs(y2 - y1) + abs(y3 - y2)
+        count = max(2, int(long / STEP))
+        for step in range(count + 1):
+            u = step / count
+            a, b, c, d = (1 - u) ** 3, 3 * u * (1 - u) ** 2, 3 * u * u * (1 - u), u**3
+            yield a * x0 + b * x1 + c * x2 + d * x3, a * y0 + b * y1 + c * y2 + d * y3
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a.left < b.right and b.left < a.right and a.bottom < b.top and b.bottom < a.top
+
+
+def _squares(box: Box) -> Iterator[tuple[int, int]]:
+    for x in range(int(box.left // SQUARE), int(box.right // SQUARE) + 1):
+        for y in range(int(box.bottom // SQUARE), int(box.top // SQUARE) + 1):
+            yield x, y
