@@ -159,8 +159,16 @@ def parameter_names(parameters: Any, path: str = "") -> list[str]:
 
 
 def jacobians(problem: Problem) -> list[Array]:
-    """J_t = ∂z_t/∂z_{t−1}, (n_t, n_{t−1}), for t = 0 … T − 1; their sizes differ where the carry changes."""
-    return [step.jacobians()[1] for step in linearised(problem)]
+    """J_t = ∂z_t/∂z_{t−1}, (n_t, n_{t−1}), for t = 0 … T − 1; their sizes differ where the carry changes.
+
+    As many pullbacks a step as z_t has numbers; none goes on to the parameters, whose products are the larger part.
+    """
+    found = []
+    for step in linearised(problem):
+        xp, like = namespace(step.parameters.like), step.parameters.like
+        rows = [step.pull_before(unit) for unit in xp.eye(step.state.n, dtype=like.dtype)]
+        found.append(xp.stack(rows) if rows else xp.zeros((0, step.before.n), like.dtype))
+    return found
 
 
 def jacobian_products(matrices: Sequence[Array]) -> list[Array]:

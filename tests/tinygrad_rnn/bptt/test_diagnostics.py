@@ -22,6 +22,7 @@ from tinygrad_rnn.bptt import (
     singular_values,
 )
 from tinygrad_rnn.bptt.diagnostics import linearised, local_errors
+from tinygrad_rnn.bptt.linearised import Linearised
 from zoo.topology.examples import TOPOLOGIES, example
 
 T = 6
@@ -179,6 +180,27 @@ def test_jacobians_of_a_linear_net_are_its_matrix_and_products_its_powers():
     assert all(np.allclose(j, matrix.T, atol=1e-15) for j in found)  # of columns: ∂s_t/∂s_{t−1} = Wᵀ
     for s, product in enumerate(jacobian_products(found)):
         assert close(product, np.linalg.matrix_power(matrix.T, 4 - s))
+
+
+@EVERY_CELL
+def test_jacobians_are_those_of_the_linearised_steps_without_the_parts_of_the_parameters(cell):
+    whole = problem(cell, steps=3, hidden=4, batch=2)
+    for found, step in zip(jacobians(whole), linearised(whole), strict=True):
+        assert np.array_equal(found, step.jacobians()[1])
+        pushed = [step.push(None, unit)[0] for unit in np.eye(step.before.n)]
+        assert np.allclose(found.T, pushed, rtol=1e-12, atol=1e-14)
+
+
+def test_jacobians_of_a_step_to_or_from_no_numbers_are_empty():
+    w = tg.ones(2, requires_grad=True)
+    whole = Problem(w, lambda w, z, x: ((w * x, None) if x else (None, None)), None, [1, 0])
+    assert [j.shape for j in jacobians(whole)] == [(2, 0), (0, 2)]
+
+
+def test_jacobians_of_a_wide_net_are_found_by_pullbacks_that_leave_its_parameters_alone(monkeypatch):
+    monkeypatch.setattr(Linearised, "pull_state", None)
+    found = jacobians(problem("LSTM", steps=2, hidden=32, batch=1))
+    assert [j.shape for j in found] == [(64, 64)] * 2
 
 
 @EVERY_CELL
