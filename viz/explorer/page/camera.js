@@ -22,13 +22,15 @@ function look() {
   for (const layer of scene().layers) layer.cull(left, right);
 }
 
-// The whole graph; a long one only as far out as it can be read, beginning at the left.
+const READABLE = 0.9; // numbers on lines are then 8 pixels high
+
+// The whole graph or, where that would be too small to read, the left end of it.
 function fit(all = true) {
   camera.own = false;
   const [x, y, w, height] = scene().bounds;
   const { width, height: room } = size;
   const whole = Math.min(width / w, room / height, 1.6);
-  camera.k = all ? whole : Math.max(whole, Math.min(room / height, 0.8), 0.5);
+  camera.k = all || whole > 0.75 ? whole : READABLE;
   camera.x = (camera.k * w <= width ? (width - camera.k * w) / 2 : 0) - camera.k * x;
   camera.y = (room - camera.k * height) / 2 - camera.k * y;
   look();
@@ -58,20 +60,22 @@ function pan(dx, dy) {
   look();
 }
 
-// Bring a place of the graph to the middle, unless it is in sight with some room around it.
-function follow(left, right, y = null) {
-  const { width, height } = size;
-  const [a, b] = [left * camera.k + camera.x, right * camera.k + camera.x];
-  if (a < 20 || b > width - 20) {
-    const [x, , w] = scene().bounds;
-    const middle = width / 2 - ((left + right) / 2) * camera.k;
-    camera.x = Math.max(Math.min(middle, -x * camera.k), width - (x + w) * camera.k); // no empty room beyond the ends
-  }
-  if (y !== null) {
-    const at = y * camera.k + camera.y;
-    if (at < 30 || at > height - 30) camera.y = height / 2 - y * camera.k;
-  }
+// Bring a part of the graph to the middle, unless it is in sight with some room around it.
+function follow([left, right, top, bottom]) {
+  const [x, y, w, height] = scene().bounds;
+  camera.x = toward(left, right, camera.x, size.width, x, w);
+  camera.y = toward(top, bottom, camera.y, size.height, y, height);
   look();
+}
+
+// Along one axis: where the graph has to begin. What is larger than the window may reach beyond it.
+function toward(low, high, at, room, start, length) {
+  const [a, b] = [low * camera.k + at, high * camera.k + at];
+  const seen = Math.min(b, room) - Math.max(a, 0);
+  if ((a >= 20 && b <= room - 20) || seen >= 0.7 * room) return at;
+  const middle = room / 2 - ((low + high) / 2) * camera.k;
+  const [first, last] = [-start * camera.k, room - (start + length) * camera.k]; // no empty room beyond the ends
+  return last < first ? Math.max(Math.min(middle, first), last) : (first + last) / 2;
 }
 
 stage.addEventListener("wheel", (event) => {
@@ -110,11 +114,14 @@ function choose(x, y) {
   return select(null);
 }
 
-// On paper all of it, however wide the sheet is.
+// On paper all of it, however wide the sheet is; of a long one the columns in sight.
 addEventListener("beforeprint", () => {
-  svg.setAttribute("viewBox", scene().bounds.join(" "));
+  const [x, y, w, height] = scene().bounds;
+  const long = w > 2.5 * size.width;
+  const [left, width] = long ? [-camera.x / camera.k, size.width / camera.k] : [x, w];
+  svg.setAttribute("viewBox", [left, y, width, height].join(" "));
   holder.removeAttribute("transform");
   svg.classList.remove("far");
-  for (const layer of scene().layers) layer.cull(-Infinity, Infinity);
+  for (const layer of scene().layers) layer.cull(left, left + width);
 });
 addEventListener("afterprint", () => { svg.removeAttribute("viewBox"); look(); });

@@ -69,8 +69,8 @@ function nextMatch() {
   const [item] = scene().nodes.get(found[nth].at);
   byId("found").textContent = `${nth + 1} of ${found.length}`;
   select(`n${found[nth].at}`);
-  if (camera.k < 0.5) zoom(0.8 / camera.k);
-  follow(item.x - item.w, item.x + item.w, item.y);
+  if (camera.k < READABLE) zoom(READABLE / camera.k);
+  follow([item.x - item.w, item.x + item.w, item.y - item.h, item.y + item.h]);
 }
 
 function showLegend() {
@@ -84,7 +84,7 @@ function showLegend() {
   byId("legend").replaceChildren(h("h2", {}, "Lines"),
     h("p", {}, sample("forward", 0), " a value goes forward"),
     h("p", {}, sample("backward", 1), ` a message comes back, norm ${brief(most)}`),
-    h("p", {}, sample("backward", 0), ` of norm ${brief(low, 2)}${low ? " or less" : ""}; darker and wider is larger (${state.scale})`),
+    h("p", {}, sample("backward", 0), ` of norm ${brief(low, 2)}${low ? " or less" : ""}; the larger, the stronger and wider (${state.scale})`),
     h("p", {}, sample("parameter", 0), " a parameter"), h("p", {}, sample("cut", 0), " cut: no message passes"));
 }
 
@@ -102,7 +102,7 @@ function buildStrip() {
     const value = norms.get(frame);
     const share = value > 0 ? Math.max(0.06, 1 + Math.log10(value / most) / 8) : 0.06;
     const words = value === undefined ? DATA.captions[frame] : `${DATA.captions[frame]}: norm ${brief(value)} passes on to the next column`;
-    const place = `left:${(100 * frame) / LAST}%;width:clamp(1px,${70 / (LAST + 1)}%,14px);height:${(100 * share).toFixed(1)}%`;
+    const place = `left:${(100 * frame) / LAST}%;width:min(${(LAST > 100 ? 100 : 70) / LAST}%,14px);height:${(100 * share).toFixed(1)}%`;
     byId("strip").append(h("i", { class: value === undefined ? "" : "message", style: place, title: words, "data-frame": frame }));
   }
   byId("strip").addEventListener("click", (event) => { if (event.target.dataset.frame) go(Number(event.target.dataset.frame)); });

@@ -65,6 +65,7 @@ function array(entry) {
 
 function showDetails() {
   DETAILS.replaceChildren();
+  DETAILS.classList.toggle("hint", !state.selected);
   if (!state.selected) {
     DETAILS.append(h("h2", {}, "Click a line or a node"), h("p", { class: "quiet" },
       "A line shows its value and its message; between two time steps also how the gradient adds up there. Keys: ?"));

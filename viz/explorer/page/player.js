@@ -22,7 +22,7 @@ function go(frame, { quiet = false } = {}) {
 function inSight() {
   const mirrored = state.frame > DATA.columns + 1 ? LAST + 1 - state.frame : state.frame;
   const reach = scene().reach[mirrored];
-  if (reach) follow(...reach);
+  if (reach) follow(reach);
 }
 
 function phase(frame) {

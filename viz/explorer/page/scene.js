@@ -79,8 +79,11 @@ function build(levelName, params) {
     const item = { element: g, base: `node ${card}`, node, x, y, w, h: height, extra: "" };
     g.item = item;
     if (live) scene.gauges.push({ text: g.lastChild, parameter: live, bar: gauge(g, w, height) });
-    if (!once && edges[copy].message !== null) scene.shares.push({ text: g.lastChild, edge: edges[copy] });
-    if (node.frame && node.time !== null) widen(scene, node.frame, x, w);
+    if (!once && edges[copy].message !== null) {
+      g.lastChild.setAttribute("class", "share");
+      scene.shares.push({ text: g.lastChild, edge: edges[copy] });
+    }
+    if (node.frame && node.time !== null) widen(scene, node.frame, item);
     frames[node.frame].push(item);
     if (!scene.nodes.has(number)) scene.nodes.set(number, []);
     scene.nodes.get(number).push(item);
@@ -97,9 +100,10 @@ function gauge(g, w, height) {
   return { bar, width: w - 16 };
 }
 
-function widen(scene, frame, x, w) {
-  const [left, right] = scene.reach[frame] ?? [Infinity, -Infinity];
-  scene.reach[frame] = [Math.min(left, x - w / 2), Math.max(right, x + w / 2)];
+// How far what appears in a frame reaches: left, right, top, bottom.
+function widen(scene, frame, { x, y, w, h: height }) {
+  const [left, right, top, bottom] = scene.reach[frame] ?? [Infinity, -Infinity, Infinity, -Infinity];
+  scene.reach[frame] = [Math.min(left, x - w / 2), Math.max(right, x + w / 2), Math.min(top, y - height / 2), Math.max(bottom, y + height / 2)];
 }
 
 function drawLines(scene, between, nodes, edges, view, joined) {
@@ -170,7 +174,7 @@ function show(scene, frame) {
     text.textContent = count ? `‖Σ‖ ${brief(value)}` : "‖Σ‖ 0";
     bar.bar.setAttribute("width", (bar.width * filled(parameter, value, count)).toFixed(1));
   }
-  for (const { text, edge } of scene.shares) text.textContent = edge.back <= frame ? `message ${brief(edge.message)}` : "";
+  for (const { text, edge } of scene.shares) text.textContent = edge.back <= frame ? brief(edge.message) : "";
 }
 
 // How full a parameter is: its norm so far beside the largest on the way; without the messages, their number.
