@@ -48,14 +48,14 @@ const shown = (selector) => [...document.querySelectorAll(selector)].map((e) => 
 """
 
 
-def browse(browser: Browser, folder: Path, page: str, script: str, **media: str) -> Any:
+def browse(browser: Browser, folder: Path, page: str, script: str, **media: Any) -> Any:
     """Open a page, run a script in it, and return what the script left in `log`."""
     path = folder / "page.html"
     path.write_text(page, "utf-8")
     return opened(browser, path.as_uri(), script, **media)
 
 
-def opened(browser: Browser, address: str, script: str, **media: str) -> Any:
+def opened(browser: Browser, address: str, script: str, **media: Any) -> Any:
     tab = browser.open(address, **media)
     log = tab.run(f"(async () => {{ const log = {{}}; {KEYS} {script}; return log; }})()")
     assert tab.complaints == []
@@ -255,7 +255,7 @@ def test_three_hundred_steps_open_in_seconds_and_take_a_megabyte_for_a_thousand_
     assert len(trace.nodes) > 3000 and len(page.encode()) <= 1e6 * len(trace.nodes) / 1000
     script = "document.getElementById('graph').getBoundingClientRect(); log.laid = performance.now();"
     script += "press('ArrowLeft'); log.frame = document.body.dataset.frame"
-    times = []  # of up to three, since others use this machine too
+    times: list[float] = []  # of up to three, since others use this machine too
     while len(times) < 3 and min(times, default=2000) >= 2000:
         log = browse(browser, tmp_path, page, script)
         assert log["frame"] == "601"
@@ -266,7 +266,7 @@ def test_three_hundred_steps_open_in_seconds_and_take_a_megabyte_for_a_thousand_
 # Pictures of the page, for people to look at: kept in the folder that this variable names
 
 SCREENSHOTS = "TINYGRAD_RNN_SCREENSHOTS"
-WINDOWS: dict[str, tuple[str, str, tuple[int, int], dict[str, str]]] = {  # page, what the address says, size, media
+WINDOWS: dict[str, tuple[str, str, tuple[int, int], dict[str, Any]]] = {  # page, what the address says, size, media
     "wide": ("short", "#8/e15", (2400, 900), {}),
     "tablet": ("short", "#8/e15", (900, 1100), {}),
     "phone": ("short", "#8", (420, 800), {}),
@@ -353,6 +353,22 @@ def test_every_frame_has_a_picture_unlike_the_others(browser: Browser, pages: di
     assert len({path.read_bytes() for path in found}) == len(found) == 2 * STEPS + 3
     assert tab.complaints == []
     tab.close()
+
+
+@needs_browser
+def test_it_works_inside_of_the_gallery_where_the_wheel_scrolls_and_alone(browser: Browser, tmp_path: Path) -> None:
+    index = viz.gallery(tmp_path / "gallery", only=["explorer"])
+    script = """
+    const frame = document.querySelector("iframe"), { document: { body }, KeyboardEvent, WheelEvent } = frame.contentWindow;
+    body.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true })); log.frame = body.dataset.frame;
+    const turn = (more) => !body.querySelector("#stage").dispatchEvent(
+      new WheelEvent("wheel", { deltaY: 50, cancelable: true, ...more }));
+    log.turned = [turn({}), turn({ ctrlKey: true })];
+    log.links = [...document.querySelectorAll("figure a")].map((a) => a.href);"""
+    log = opened(browser, index.as_uri(), script)
+    assert log == {"frame": "0", "turned": [False, True], "links": [(index.parent / "explorer.html").as_uri()]}
+    alone = opened(browser, log["links"][0], "log.frame = document.body.dataset.frame; press('Home')")
+    assert alone == {"frame": "14"}
 
 
 @needs_browser

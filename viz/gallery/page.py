@@ -69,7 +69,8 @@ def _inside(each: Exhibit, path: Path) -> str:
     content = path.read_bytes()
     title = html.escape(f"{each.title}: {each.caption}", quote=True)
     if path.suffix == ".html":
-        return f'<iframe title="{title}" srcdoc="{html.escape(content.decode(), quote=True)}"></iframe>'
+        frame = f'<iframe title="{title}" srcdoc="{html.escape(content.decode(), quote=True)}"></iframe>'
+        return f'{frame}\n<p><a href="{path.name}">{path.name}, in a window of its own</a></p>'
     if path.suffix not in KINDS:
         return f'<p>Not drawn, for want of Graphviz: <a href="{path.name}">{path.name}</a>.</p>'
     data = base64.b64encode(content).decode()

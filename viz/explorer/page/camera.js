@@ -1,4 +1,4 @@
-// Pan and zoom: wheel or + and −, drag or shift + arrows; it follows the frame when that is out of sight.
+// Pan and zoom: wheel (in a frame with ctrl) or + and −, drag or shift + arrows; it follows the frame when that is out of sight.
 const camera = { x: 0, y: 0, k: 1, own: false };
 const stage = byId("stage");
 const holder = s("g", { id: "camera" });
@@ -78,7 +78,9 @@ function toward(low, high, at, room, start, length) {
   return last < first ? Math.max(Math.min(middle, first), last) : (first + last) / 2;
 }
 
+const framed = window !== window.top;
 stage.addEventListener("wheel", (event) => {
+  if (framed && !event.ctrlKey && !event.shiftKey) return; // it scrolls the page around the frame
   event.preventDefault();
   const box = stage.getBoundingClientRect();
   if (event.shiftKey) pan(-event.deltaY - event.deltaX, 0);

@@ -12,7 +12,7 @@ const KEYS = [
   [["n"], "n", "next line of this frame: its value and message", () => nextLine(1)],
   [["N"], "N", "the line before", () => nextLine(-1)],
   [["/"], "/", "search; Enter: next found", () => byId("search").focus()],
-  [["+", "="], "+", "zoom in (or the wheel)", () => zoom(1.25)],
+  [["+", "="], "+", framed ? "zoom in (or ctrl and the wheel)" : "zoom in (or the wheel)", () => zoom(1.25)],
   [["-"], "−", "zoom out", () => zoom(0.8)],
   [["0"], "0", "the whole graph", () => fit()],
   [["1"], "1", "as large as it can be read", () => fit(false)],
