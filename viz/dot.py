@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import style
@@ -14,7 +15,7 @@ from .box import Box
 from .labels import placed
 from .layout import Layout, arrange
 from .marks import Along, Below, Mark
-from .route import pos
+from .route import outside, pos
 from .trace import Trace, TraceNode
 from .wires import Wire, room, wires
 from .wrap import wrapped
@@ -62,7 +63,8 @@ def to_dot(
 
     plan = arrange(trace, parameters=parameters, room=room(trace, show))
     plan.marks += along(plan) if along else ()
-    lines = placed(list(wires(trace, plan, show)), _taken(plan))
+    lines, plan.frames = placed(list(wires(trace, plan, show)), plan.frames, _taken(plan))
+    lines = list(_below_bars(lines, plan))
     if wrap is not None:
         plan, lines = wrapped(plan, lines, wrap)
     graph = graphviz.Digraph("unrolled", graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
@@ -195,24 +197,29 @@ def _write_background(graph: Any, trace: Trace, plan: Layout, captions: Sequence
         last = f" … {time + steps[time] - 1}" if steps[time] > 1 else ""
         when = WHEN.get(trace.level, f"t = {time}")
         _heading(graph, f"time_{at}", f"{when}{last}{caption}", axes[time], band.bottom + 12, 11)
-    for at, (name, box, axis) in enumerate(plan.frames):
-        where = _name_box(name, box, axis)
-        _text(graph, f"frame_name_{at}", name, where.left, where.y, style.SMALL)
+    for at, (name, _, words) in enumerate(plan.frames):
+        _text(graph, f"frame_name_{at}", name, words.left, words.y, style.SMALL)
+
+
+def _below_bars(lines: Iterable[Wire], plan: Layout) -> Iterator[Wire]:
+    """The lines, those that cross a bar which they do not belong to in two parts: they pass below it."""
+    bars = {name: plan.boxes[name] for name in plan.grid.bars if name in plan.boxes}
+    for wire in lines:
+        low, high = sorted((wire.path[0][1], wire.path[-1][1]))
+        parts = [wire.path]
+        for name, bar in bars.items():
+            if low < bar.bottom and bar.top < high and name not in (wire.source, wire.target):
+                if any(bar.left < x < bar.right for x, y in wire.path if bar.bottom <= y <= bar.top):
+                    parts = [one for part in parts for one in outside(part, bar.bottom, bar.top)]
+        for path in parts:
+            last = path is parts[-1]
+            yield replace(wire, path=path, label=wire.label if last else "", head=wire.head and last)
 
 
 def _taken(plan: Layout) -> Iterator[Box]:
     """Where no number may stand: nodes, and what is written beside them."""
     yield from plan.boxes.values()
     yield from (mark.box for mark in plan.marks if mark.lines)
-    yield from (_name_box(*frame) for frame in plan.frames)
-
-
-def _name_box(name: str, frame: Box, axis: float) -> Box:
-    """Where the name of a frame stands: in a corner of it, not on the axis of its column."""
-    width = style.text_width(name, style.SMALL)
-    left = axis - frame.left > width + 16 or frame.right - axis < width + 16
-    x = frame.left + 8 if left else frame.right - width - 8
-    return Box(x + width / 2, frame.top - 9, width, 1.3 * style.SMALL)
 
 
 def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str], below: Below | None) -> None:

@@ -90,7 +90,11 @@ def grid(trace: Trace, *, parameters: bool = True) -> Grid:
         if node.id in bars:
             under = (lane_of.get(m, base.get(m, below[node.part])) for m in arguments[node.id])
             base[node.id] = max(under, default=below[node.part])
-            above[base[node.id]].append(node.id)
+    for name in reversed(base):  # what other bars alone read stands right below these
+        if readers[name] and bars.issuperset(readers[name]):
+            base[name] = max(base[name], min(base[m] for m in readers[name]))
+    for name, lane_below in base.items():
+        above[lane_below].append(name)
 
     row: dict[str, int] = {}
     level: dict[str, int] = {}

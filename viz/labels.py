@@ -14,23 +14,30 @@ from .wires import Wire
 
 SQUARE = 48.0  # what is near a place is looked up by squares so wide
 CAPITALS = 0.9  # height of a line of text that must stay free, in units of the font size
-NARROW = 0.92  # how much of the room that is reserved for a text its letters take at most
-SHARES = (0.5, 0.35, 0.65, 0.22, 0.78, 0.12, 0.88)  # of the way along a line
-AWAY = (3.0, 11.0, 22.0)  # from a line to its number: beside it, beyond the other one of the pair, beyond a neighbour
+RAISED = 1.0  # by which letters stand above the middle of their line
+SHARES = (0.5, 0.42, 0.58, 0.35, 0.65, 0.28, 0.72, 0.22, 0.78, 0.17, 0.83, 0.12, 0.88, 0.06, 0.94)  # of the way along a line
+AWAY = (3.0, 11.0, 20.0, 30.0)  # from a line to its number: beside it, beyond the other one of the pair, beyond a neighbour
 STEP = 3.0  # between the points by which a curve is known
 
+Frame = tuple[str, Box, Box]  # name, box, box of the name
 
-def placed(lines: list[Wire], boxes: Iterable[Box]) -> list[Wire]:
+
+def placed(lines: list[Wire], frames: list[Frame], boxes: Iterable[Box]) -> tuple[list[Wire], list[Frame]]:
     """The lines, with every number that something is in the way of moved along its line to the nearest free place.
 
-    `boxes` are those of nodes and other texts. Numbers that stand free stay where they are; one for which there is no
-    free place goes to where the least is in its way.
+    `boxes` are those of nodes and other texts. The names of `frames` go to the corner where the least is in their way,
+    before the numbers; numbers that stand free stay, and one without any free place goes to where the least is.
     """
     space = _Space()
     for box in boxes:
         space.add(box)
     for wire in lines:
         space.draw(wire.path)
+    named = []
+    for name, frame, words in frames:
+        best = min(_corners(frame, words), key=space.costs)
+        space.add(best)
+        named.append((name, frame, best))
     moved = list(lines)
     crowded = []
     for at, wire in enumerate(lines):
@@ -42,14 +49,23 @@ def placed(lines: list[Wire], boxes: Iterable[Box]) -> list[Wire]:
                 space.add(box)
     for at in crowded:
         wire = lines[at]
-        best = min(_places(wire), key=lambda place: space.costs(_box(wire, place)))
-        space.add(_box(wire, best))
-        moved[at] = replace(wire, label_at=best)
-    return moved
+        best_at = min(_places(wire), key=lambda place: space.costs(_box(wire, place)))
+        space.add(_box(wire, best_at))
+        moved[at] = replace(wire, label_at=best_at)
+    return moved, named
+
+
+def _corners(frame: Box, words: Box) -> Iterator[Box]:
+    """Where the name of a frame may stand: in a corner, or else along its top or bottom."""
+    right = frame.right - frame.left - 16 - words.width
+    down = frame.bottom - frame.top + 18
+    for y in (0.0, down):
+        for share in (0.0, 1.0, 0.25, 0.75, 0.5):
+            yield words.moved(share * right, y)
 
 
 def _box(wire: Wire, at: Point) -> Box:
-    return Box(*at, NARROW * style.text_width(wire.label, style.SMALL), CAPITALS * style.SMALL)
+    return Box(at[0], at[1] + RAISED, style.text_width(wire.label, style.SMALL), CAPITALS * style.SMALL)
 
 
 def _places(wire: Wire) -> Iterator[Point]:

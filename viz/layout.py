@@ -44,12 +44,14 @@ class Layout:
     boxes: dict[str, Box] = field(default_factory=dict)
     bends: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     channels: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    joins: set[int] = field(default_factory=set)  # edges whose message joins that of a later reader of the same value
+    shared: set[tuple[int, int]] = field(default_factory=set)  # places in gaps of which several edges have one
     stub_side: dict[str, int] = field(default_factory=dict)  # node → where its parameters enter: 1 right, −1 left
     columns: list[tuple[float, float]] = field(default_factory=list)  # left and right of each column
     axes: list[float] = field(default_factory=list)  # the middle of its nodes
     rows: list[tuple[float, float]] = field(default_factory=list)  # bottom and top of each row
     bands: dict[int, Box] = field(default_factory=dict)  # time step → what lies behind its column
-    frames: list[tuple[str, Box, float]] = field(default_factory=list)  # name, box, axis of each cell drawn op by op
+    frames: list[tuple[str, Box, Box]] = field(default_factory=list)  # of each cell drawn op by op: name, box, name's box
     marks: list[Mark] = field(default_factory=list)  # what moves with the columns: cuts, chunks, sums
     again: list[tuple[str, Box]] = field(default_factory=list)  # node → what else is drawn of it, in other rows
 
@@ -126,6 +128,8 @@ def _assign_channels(plan: Layout, trace: Trace) -> None:
     column, row = plan.grid.column, plan.grid.row
     crowd = Counter((column[name], row[name]) for name in column)
     taken: Counter[int] = Counter()
+    around: dict[int, tuple[int, ...]] = {}
+    readers: dict[Hashable, list[int]] = defaultdict(list)  # in other columns, of one value, in one lane
     for number, edge in enumerate(trace.edges):
         source, target = column.get(edge.source), column.get(edge.target)
         if source is None or target is None or (source == target and row[edge.source] < row[edge.target]):
@@ -134,8 +138,25 @@ def _assign_channels(plan: Layout, trace: Trace) -> None:
         if abs(source - target) == 1 and row[edge.source] == row[edge.target] and alone:
             continue
         gaps = (source, target - 1) if source < target else (source - 1, target) if target < source else (source,)
-        plan.channels[number] = [(gap, taken[gap]) for gap in dict.fromkeys(gaps)]
-        taken.update(set(gaps))
+        around[number] = tuple(dict.fromkeys(gaps))
+        readers[edge.source, plan.grid.level[edge.target], source < target].append(number)
+    shared: dict[int, tuple[int, int]] = {}  # edge → the place in a gap that it has in common with others
+    for numbers in readers.values():
+        columns = {column[trace.edges[number].target] for number in numbers}
+        if len(columns) > 1 and len(columns) == len(numbers):
+            gap = around[numbers[0]][0]
+            shared |= dict.fromkeys(numbers, (gap, taken[gap]))
+            taken[gap] += 1
+            source = column[trace.edges[numbers[0]].source]
+            far = max(numbers, key=lambda number: abs(column[trace.edges[number].target] - source))
+            plan.joins |= set(numbers) - {far}
+            plan.shared.add(shared[far])
+    for number, turns in around.items():
+        first = shared.get(number)
+        plan.channels[number] = [first] if first else []
+        for gap in turns[bool(first) :]:
+            plan.channels[number].append((gap, taken[gap]))
+            taken[gap] += 1
 
 
 def _sizes(plan: Layout, trace: Trace) -> dict[str, tuple[float, float]]:
@@ -239,4 +260,6 @@ def _set_backgrounds(plan: Layout, trace: Trace) -> None:
         first, last = plan.grid.levels[level]
         left, right = plan.columns[at]
         box = Box.between(left - 8, right + 8, plan.rows[first][0] - 20, plan.rows[last][1] + 20)
-        plan.frames.append((style.cell_name(node, layers=several), box, plan.axes[at]))
+        name = style.cell_name(node, layers=several)
+        width = style.text_width(name, style.SMALL)
+        plan.frames.append((name, box, Box(box.left + 8 + width / 2, box.top - 9, width, 1.3 * style.SMALL)))

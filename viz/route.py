@@ -117,6 +117,18 @@ def clipped(path: Sequence[Point], left: float, right: float) -> list[list[Point
     return parts
 
 
+def outside(path: Sequence[Point], bottom: float, top: float) -> list[list[Point]]:
+    """The parts of a Bézier path below or above a horizontal strip, in their order; its pieces must be monotone in y.
+
+    >>> below, above = outside([(0, 0), (0, 10), (0, 20), (0, 30)], 15, 20)
+    >>> [round(y, 6) for x, y in below], [round(y, 6) for x, y in above]
+    ([0, 5.0, 10.0, 15.0], [20.0, 23.333333, 26.666667, 30])
+    """
+    turned = [(y, x) for x, y in path]
+    parts = clipped(turned, float("-inf"), bottom) + clipped(turned, top, float("inf"))
+    return [[(x, y) for y, x in part] for part in (parts if path[0][1] < path[-1][1] else parts[::-1])]
+
+
 def _split(piece: Sequence[Point], verticals: Sequence[float]) -> list[Sequence[Point]]:
     """A cubic Bézier curve, monotone in x, cut where it crosses one of the verticals."""
     pieces = [piece]

@@ -115,12 +115,7 @@ class _Drawer:
         elif edge.recurrent:
             yield self._to_the_next(place, edge)
         elif place in self.plan.channels:
-            points = self._around(place, edge)
-            rising = [piece for piece in pairwise(points) if piece[0][0] == piece[1][0] and math.dist(*piece) > TALL]
-            (x0, y0), (x1, y1) = max(rising or pairwise(points), key=lambda piece: math.dist(*piece))
-            x, y = (x0 + x1) / 2, (y0 + y1) / 2
-            at = self._beside(edge, x, self._clear(y)) if x0 == x1 else (x, y - APART - 9)
-            yield from self._pair(edge, straight(parallel(points, APART)), straight(parallel(points, -APART)), at)
+            yield from self._around(place, edge)
         elif edge.source in self.plan.grid.column and self._level(edge):
             yield from self._along(edge)
         else:
@@ -179,24 +174,42 @@ class _Drawer:
         x = min(start[0], stop[0]) if left else max(start[0], stop[0])
         return self._beside(edge, x, (start[1] + stop[1]) / 2, free=-1 if left else 1)
 
-    def _around(self, place: int, edge: TraceEdge) -> list[Point]:
-        """From the side of one node through the gap between the columns to the side of another."""
+    def _around(self, place: int, edge: TraceEdge) -> Iterator[Wire]:
+        """Through the gaps between the columns; of several readers of a value in one lane, the farthest has the line.
+
+        The messages of the others join it, each where the way of its own begins.
+        """
+        common, own = self._way(place, edge)
+        points = common + own
+        back = parallel(points, -APART)
+        if self.plan.channels[place][0] in self.plan.shared:
+            at = (own[-2][0] + own[-1][0]) / 2, own[-1][1] - APART - 9
+            back = back[len(common) :] if place in self.plan.joins else back
+        else:
+            rising = [piece for piece in pairwise(points) if piece[0][0] == piece[1][0] and math.dist(*piece) > TALL]
+            (x0, y0), (x1, y1) = max(rising or pairwise(points), key=lambda piece: math.dist(*piece))
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            at = self._beside(edge, x, self._clear(y)) if x0 == x1 else (x, y - APART - 9)
+        yield from self._pair(edge, straight(parallel(points, APART)), straight(back), at)
+
+    def _way(self, place: int, edge: TraceEdge) -> tuple[list[Point], list[Point]]:
+        """From the side of one node as far as other edges may come along; from there to the side of another."""
         plan, grid = self.plan, self.plan.grid
         a, b = plan.boxes[edge.source], plan.boxes[edge.target]
         ahead = grid.column[edge.source] <= grid.column[edge.target]
         same = grid.column[edge.source] == grid.column[edge.target]
-        channels = [plan.channel(*turn) for turn in plan.channels[place]]
+        first, *last = [plan.channel(*turn) for turn in plan.channels[place]]
         start = self._side(edge.source, a, right=ahead)
         if len(start) == 1 and self.trace.level == "cell":  # apart from a state that goes straight on
             rises = grid.row[edge.target] > grid.row[edge.source]
             start = [(start[0][0], a.top - ASIDE if rises else a.bottom + ASIDE)]
         stop = self._side(edge.target, b, right=same or not ahead)
-        points = [*start, (channels[0], start[-1][1])]
-        if len(channels) == 2:
-            over = max(plan.rows[grid.levels[grid.level[n]][1]][1] for n in (edge.source, edge.target)) + 10
-            over += OVER * (plan.channels[place][0][1] % 3)  # lines beside each other are apart up there too
-            points += [(channels[0], over), (channels[1], over)]
-        return [*points, (channels[-1], stop[-1][1]), *stop[::-1]]
+        common = [*start, (first, start[-1][1])]
+        if not last:
+            return common, [(first, stop[-1][1]), *stop[::-1]]
+        over = max(plan.rows[grid.levels[grid.level[n]][1]][1] for n in (edge.source, edge.target)) + 10
+        over += OVER * (plan.channels[place][0][1] % 3)  # lines beside each other are apart up there too
+        return [*common, (first, over)], [(last[0], over), (last[0], stop[-1][1]), *stop[::-1]]
 
     def _clear(self, y: float) -> float:
         """The nearest height at which a number is not struck through by a line that brings parameters."""

@@ -58,7 +58,7 @@ def wrapped(plan: Layout, lines: list[Wire], columns: int) -> tuple[Layout, list
     made = replace(
         plan, boxes=boxes, again=again, marks=marks,
         bands={t: _moved(rows, band) for t, band in plan.bands.items()},
-        frames=[(name, _moved(rows, box), axis + _row(rows, box.x).x) for name, box, axis in plan.frames],
+        frames=[(name, _moved(rows, box), _moved(rows, words)) for name, box, words in plan.frames],
         columns=[(a + row.x, b + row.x) for (a, b), row in zip(plan.columns, shift, strict=True)],
         axes=[axis + row.x for axis, row in zip(plan.axes, shift, strict=True)],
     )  # fmt: skip
