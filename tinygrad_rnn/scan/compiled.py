@@ -26,13 +26,15 @@ from ..ops.shape import stack, unstack
 from ..tensor import Tensor, tensor
 from ..transforms import jvp
 from . import choices
+from .apply import applied
 from .checkpointed import Checkpointed, segment_length
 from .eager import masked
 from .explain import described
 from .graph import Refused, StepGraph, Value, simplified
 from .memory import memory_of, signature
+from .merge import merged
 from .plan import plan_for
-from .rows import INVARIANT, Label, batch_axes, params_at, shape_at
+from .rows import Label, batch_axes, shape_at
 from .run import Call, Masked, mask
 from .trace import trace
 
@@ -40,12 +42,19 @@ __all__ = ["Compiled", "compiled_for", "run_compiled"]
 
 
 class Compiled:
-    """A step as a graph, where its batch axis is, the executor's plan, and the captured Tensors it reads."""
+    """A step as a graph, where its batch axis is, and the executor's plan for it with its gates merged.
+
+    ``invariants`` are what the step captures, ``given`` the same in the plan's graph, and ``inputs`` all that gradients
+    of a run belong to there.
+    """
 
     def __init__(self, graph: StepGraph, labels: dict[Value, Label], executor: str) -> None:
         self.graph, self.labels = graph, labels
-        self.plan, self.fallbacks = plan_for(graph, self.labels, executor)
         self.invariants = graph.invariants()
+        run = merged(graph, labels)
+        self.plan, self.fallbacks = plan_for(run, labels if run is graph else batch_axes(run), executor)
+        self.given = run.invariants()
+        self.inputs = (*run.xs, *run.carry, *self.given)
 
     def explain(self, *, T: int = 100, B: int = 32) -> str:
         """What runs once, before, in and after a loop of T steps, what is left in it, and why anything fell back."""
@@ -88,16 +97,6 @@ class Captured:
         return [env[v] for v in self.invariants]
 
 
-def applied(v: Value, env: dict[Value, Any], label: Label = INVARIANT, batch: int = 0) -> Any:
-    """An op of the graph, done on Tensors, for any batch size."""
-    if v.kind in ("number", "fill"):
-        return v.array
-    if v.kind == "pick":
-        return env[v.args[0]][v.index]
-    assert v.op is not None
-    return v.op.function(*[env.get(a, a.array) for a in v.args], **params_at(v, label, batch))
-
-
 class Run:
     """One call of a compiled step, with its two derivatives; what ``scan`` records as one node."""
 
@@ -111,7 +110,7 @@ class Run:
         if call_options["lengths"] is not None:
             self.plan = Masked(self.plan)
         if checkpoint is not None:
-            self.plan = Checkpointed(self.plan, graph, segment_length(checkpoint, call_options["total"]))
+            self.plan = Checkpointed(self.plan, compiled.plan.graph, segment_length(checkpoint, call_options["total"]))
         self.cuts = (len(graph.xs), len(graph.xs) + len(graph.carry))
 
     def _new_call(self, arrays: Sequence[Any]) -> Call:
@@ -142,7 +141,7 @@ class Run:
             if g[i] is None:
                 full[i] = np.zeros((call.T, *shape_at(v.shape, self.compiled.labels[v], call.B)), v.dtype)
         found = self.plan.backward(call, full[:n], full[n:])
-        return [found.get(v) for v in (*graph.xs, *graph.carry, *self.compiled.invariants)]
+        return [found.get(v) for v in self.compiled.inputs]
 
     def one_step(self, x: list[Any], carry: list[Any], given: list[Any]) -> tuple[Any, ...]:
         """One step of the graph on Tensors: the new carry and the outputs."""

@@ -84,7 +84,7 @@ def explain(
         if compile != "auto" or why.final:
             raise
         return "\n".join(["runs eagerly, one node for each op and step, because", *_wrapped(str(why), 2)])
-    called = {v: t.name for v, t in zip(compiled.invariants, captured, strict=True)}  # others may share the plan
+    called = {v: t.name for v, t in zip(compiled.given, captured, strict=True)}  # others may share the plan
     return described(compiled, T=T, B=leaves[0].shape[0], captured=called)
 
 
@@ -207,7 +207,7 @@ def _memory(plan: Any, names: Names, T: int, B: int) -> list[str]:
     if plan.name == "llvm":
         layout = _layout(plan, T, B)
         outputs = sum(rows * size for _, (rows, size) in layout.outputs) * plan.dtype.itemsize
-        forward, back = (_bytes(layout.blocks.get(side, ([], 0))[1]) for side in SIDES)
+        forward, back = (_bytes(layout.blocks[side].size if side in layout.blocks else 0) for side in SIDES)
         lines.append(f"  forward works in {forward} and hands out {_bytes(outputs)}; backward adds {back} of its own")
     return lines
 

@@ -75,6 +75,7 @@ class StepGraph:
         self.xs: list[Value] = []
         self.g_carry: list[Value] = []
         self.g_ys: list[Value] = []
+        self.given: list[Value] | None = None  # the invariants, where they are not to be found
         self.gradients: dict[Value, Value] = {}  # of carry, xs and invariants, where there is one
         self.backward_from = 0  # values before it belong to the step, those after it to its backward pass
         self.structure: tuple[Any, Any] = (None, None)  # of the carry and of y
@@ -103,7 +104,12 @@ class StepGraph:
         return found
 
     def invariants(self) -> list[Value]:
-        """What does not change along time and is used by what does: captured arrays, and ops on them alone."""
+        """What does not change along time and is used by what does: captured arrays, and ops on them alone.
+
+        Where it is said what is given, that: ops on it alone are then a part of the step, done once in a run.
+        """
+        if self.given is not None:
+            return self.given
         moving = self.depends_on([*self.xs, *self.carry, *self.g_carry, *self.g_ys])
         own, way_back = self.values[: self.backward_from], self.values[self.backward_from :]
         made_later = {v for v in way_back if v.kind != "given"}

@@ -44,6 +44,7 @@ class Names:
         self._variables()
         self._joined()
         self._cotangents()
+        self._joined()  # sums that are cut into gradients
 
     def __call__(self, v: Value) -> str:
         """The value's name, or else how it is made from what has one."""
@@ -56,6 +57,8 @@ class Names:
         args = [self._short(a) for a in v.args]
         if set(args) == {"…"}:
             return v.name
+        if v.name == "concatenate":
+            return f"[{' '.join(args)}]"
         if v.name in SIGNS and len(args) == 2:
             return f" {SIGNS[v.name]} ".join(args)
         return f"{v.name}({', '.join(args)})"
@@ -116,11 +119,26 @@ class Names:
         return sorted((u for u in self.users.get(v, []) if u.kind == "pick"), key=lambda u: u.index)
 
     def _joined(self) -> None:
-        """What is split into named pieces, as a list of them."""
+        """What is split into named pieces, as a list of them; where each leads to a named value alone, as its net."""
         for v in self.graph.values:
+            if v.name not in ("split", "unstack"):
+                continue
             pieces = self._pieces(v)
-            if v.name in ("split", "unstack") and any(u in self.known for u in pieces):
+            lead_to = [self._leads_to(u) for u in pieces]
+            if any(u in self.known for u in pieces):
                 self.known.setdefault(v.args[0], f"[{' '.join(self.known.get(u, '…') for u in pieces)}]")
+            elif all(lead_to):
+                self.known.setdefault(v.args[0], f"net[{' '.join(lead_to)}]")
+
+    def _leads_to(self, v: Value) -> str:
+        """The name of the value of the step that one is for, if it is for no other."""
+        own = self.graph.values[: self.graph.backward_from]
+        while v not in self.known:
+            readers = [u for u in self.users.get(v, []) if u in own]
+            if len(readers) != 1:
+                return ""
+            v = readers[0]
+        return self.known[v]
 
     def _cotangents(self) -> None:
         g, known = self.graph, self.known
@@ -153,7 +171,7 @@ class Names:
 
     def _whole(self, v: Value) -> str:
         name = self(v)
-        return f"({name})" if " " in name and not name.startswith("[") else name
+        return f"({name})" if " " in name and not name.endswith("]") else name
 
 
 def paths(structure: Any, path: str = "") -> Iterator[str]:

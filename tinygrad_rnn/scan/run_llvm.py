@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 
 from . import threads
-from .blas import by_blas, in_place_of, large_products
+from .blas import large_products
 from .graph import Refused, StepGraph, Value
+from .layout import LINE, Layout
 from .native import machine
 from .rows import TOTAL, Label, batch_axes, shape_at
 from .run import Call
-from .threads import Task, do
+from .threads import do
 
 __all__ = ["LlvmPlan"]
-
-LINE = 64  # bytes in a cache line, where every buffer begins
 
 
 def address(array: np.ndarray) -> int:
@@ -86,7 +85,10 @@ class LlvmPlan:
         """What layouts ask: which buffers last a whole run, who makes them, where invariants come from."""
         schedule = self.schedule
         place_of, stored = self.place_of, schedule.places.stored
-        self.once = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.kind == "given"]
+        given = [(place_of[p.buffer.name], v) for v, p in stored.items() if p.buffer.kind == "given"]
+        self.joined = [(slot, v, at) for slot, v in given if (at := self._parts(v))]
+        made = {v for _, v, _ in self.joined}
+        self.once = [(slot, v) for slot, v in given if v not in made]
         self.row_wise = [
             (place_of[p.buffer.name], v, self._axis(v)) for v, p in stored.items() if p.buffer.outside == "given"
         ]
@@ -118,6 +120,11 @@ class LlvmPlan:
             self.read_back = self.used["backward"]
         self.y_buffers = {p.buffer.name for p in schedule.forward.y_places}
 
+    def _parts(self, v: Value) -> list[int]:
+        """Which captured arrays one is that is nothing but some of them side by side."""
+        given = [self.given.index(a) for a in v.args if a in self.given]
+        return given if v.name == "concatenate" and len(given) == len(v.args) else []
+
     def _axis(self, v: Value) -> int:
         """The batch axis of a value that has one."""
         axis = self.labels[v]
@@ -136,7 +143,7 @@ class LlvmPlan:
         number = {v: i for i, v in enumerate(d.totals)}
         self.g_x_slots: list[tuple[Value, int]] = []
         self.g_row_slots: list[tuple[Value, int, int]] = []
-        self.g_given: list[tuple[Value, int, Value, list[tuple[Value, int, str]]]] = []
+        self.g_given: list[tuple[Value, int, Value, list[tuple[Value, int, str]], Any]] = []
         for v, gradient in graph.gradients.items():
             if v.kind == "x":
                 self.g_x_slots.append((v, place_of[names[f"gx{v.index}"]]))
@@ -144,9 +151,12 @@ class LlvmPlan:
                 position = len(graph.xs) + len(graph.carry) + self.given.index(v)
                 totals = [(leaf, f"total{number[leaf]}") for leaf in self._leaves(d, gradient)]
                 leaves = [(leaf, place_of[name], name) for leaf, name in totals]
-                self.g_given.append((v, position, gradient, leaves))
+                self.g_given.append((v, position, gradient, leaves, _piece(gradient, leaves[0][0])))
             elif v.kind != "carry":
                 self.g_row_slots.append((v, place_of[d.totals[gradient][1].buffer.name], self._axis(v)))
+        whole = {gradient for *_, gradient, _, piece in self.g_given if piece is None}
+        cut = [leaves[0][0] for *_, leaves, piece in self.g_given if piece is not None]
+        self.in_pieces = {leaf: leaf.shape for leaf in cut if leaf not in whole}
 
     def _leaves(self, d: Any, v: Value) -> Sequence[Value]:
         """The totals that a total is made of."""
@@ -177,104 +187,6 @@ class LlvmPlan:
         return run.backward(g_carry, g_ys)
 
 
-class Layout:
-    """Where the buffers of a run lie, for one T and B."""
-
-    def __init__(self, plan: LlvmPlan, call: Call) -> None:
-        self.plan = plan
-        T, B = call.T, call.B
-        size = plan.dtype.itemsize
-        buffers = plan.schedule.buffers
-        self.masks = [self._mask(b, call.saving) for b in buffers]
-        self.rows = [self._rows(b, mask, T, B) for b, mask in zip(buffers, self.masks, strict=True)]
-        self.blocks: dict[str, tuple[list[tuple[int, int]], int]] = {}
-        seen: set[str] = set()
-        for side in plan.module.stages:
-            slots, offsets, total = [], [], 0
-            for slot, (b, rows) in enumerate(zip(buffers, self.rows, strict=True)):
-                outside = b.kind == "given" or b.name in plan.y_buffers
-                outside |= bool(b.outside) and not b.outside.startswith("carry")
-                if outside or b.name in seen or b.name not in plan.used[side]:
-                    continue
-                seen.add(b.name)
-                slots.append(slot)
-                offsets.append(total)
-                total += -(-rows * b.size * size // LINE) * LINE
-            for name, n in plan.packed.items():
-                if name in plan.place_of and name not in seen and self._packed_in(side, name):
-                    slots.append(plan.place_of[name])
-                    offsets.append(total)
-                    total += -(-n * size // LINE) * LINE
-            self.blocks[side] = (list(zip(slots, offsets, strict=True)), total)
-        header = {
-            "forward": [T, B, int(call.reverse), int(call.lengths is not None), call.read, call.write],
-            "backward": [T, B, int(not call.reverse), int(call.lengths is not None), call.read, call.write],
-        }
-        rest = [*self.masks, *plan.module.sizes]
-        self.integers = {side: np.array([*h, *rest], np.int64) for side, h in header.items()}
-        self.addresses = {side: integers.ctypes.data for side, integers in self.integers.items()}
-        skipped = {"read": call.read, "write": call.write}
-        self.mixed: set[str] = set()  # sides with stages that are not our own code
-        self.most: dict[str, float] = {}  # flops of a turn
-        self.turns: dict[str, list[list[tuple[str, Task]]]] = {}  # what each task is wanted for, and it
-        for side, stages in plan.module.stages.items():
-            turns: list[list[tuple[str, Task]]] = []
-            together = False  # sums over the batch do not wait for each other
-            for stage in stages:
-                function, work = plan.functions[stage.name], plan.large.get(stage.name)
-                if work is not None and by_blas(plan, work, T * B, function):
-                    task, sums = Task(in_place_of(work, plan.dtype, T, B, skipped), 1, 1, 0.0), False
-                    self.mixed.add(side)
-                else:
-                    task, sums = self._task(stage, function, T, B), stage.over.isdecimal()
-                if not (sums and together):
-                    turns.append([])
-                turns[-1].append((stage.wanted, task))
-                together = sums
-            self.turns[side] = turns
-            self.most[side] = max(sum(task.flops for _, task in turn) for turn in turns)
-        self.pointers = ctypes.c_uint64 * len(plan.place_of)
-        shapes = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
-        self.outputs = [(plan.place_of[name], shapes[name]) for name in sorted(plan.y_buffers)]
-        self.ys: list[tuple[int, int, int]] = []
-        for place in plan.schedule.forward.y_places:
-            start = 0
-            if place.buffer.kind == "carry":
-                start = (call.read if place.when == "read" else call.write) * B
-            self.ys.append((plan.place_of[place.buffer.name], start, start + T * B))
-
-    def _packed_in(self, side: str, name: str) -> bool:
-        direction = getattr(self.plan.schedule, side)
-        return any(self.plan.module.weight_name(w) == name for p in direction.products.values() for _, w, _ in p.terms)
-
-    def _mask(self, b: Any, saving: bool) -> int:
-        if b.kind == "pong":
-            return 1
-        full = b.name in self.plan.series or (saving and b.name in self.plan.read_back)
-        return -1 if full else 1 if b.kind == "carry" else 0
-
-    @staticmethod
-    def _rows(b: Any, mask: int, T: int, B: int) -> int:
-        if b.kind == "groups":
-            return -(-B // 8)
-        if b.kind in ("rows", "given"):
-            return B
-        if b.kind == "pong" or (b.kind == "carry" and mask == 1):
-            return 2 * B
-        return B if mask == 0 else T * B if b.kind == "step" else (T + 1) * B
-
-    def _task(self, stage: Any, function: Any, T: int, B: int) -> Task:
-        match stage.over:
-            case "once":
-                return Task(function, 1, 1, 0.0)
-            case "rows":
-                return Task(function, B, 8, stage.flops * T * B)
-            case "all":
-                return Task(function, T * B, 8, stage.flops * T * B)
-            case columns:
-                return Task(function, int(columns), self.plan.columns, stage.flops * T * B)
-
-
 class _Run:
     """The addresses of one call, and the arrays behind them."""
 
@@ -301,15 +213,16 @@ class _Run:
         self.pointers[slot] = address(array)
         return array
 
-    def _room(self, side: str) -> np.ndarray:
-        """The block of memory that a side works in."""
-        internal, total = self.layout.blocks[side]
+    def _room(self, side: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The block of memory that a side works in, and the arrays in it that are filled or read from here."""
+        internal, arrays, total = self.layout.blocks[side]
         room = _take(total + LINE)
-        start = -(-address(room) // LINE) * LINE
+        at = address(room)
+        start = -(-at // LINE) * LINE
         pointers = self.pointers
         for slot, offset in internal:
             pointers[slot] = start + offset
-        return room
+        return room, [np.ndarray(shape, self.plan.dtype, room, start - at + offset) for offset, shape in arrays]
 
     def _value(self, v: Value) -> Any:
         """An invariant; ops on captured values that only the way back asks for are done here."""
@@ -341,11 +254,14 @@ class _Run:
 
     def forward(self) -> tuple[list[Any], list[Any]]:
         plan, call, layout = self.plan, self.call, self.layout
-        self.room = self._room("forward")
+        self.room, joined = self._room("forward")
         for slot, x in zip(plan.x_slots, call.xs, strict=True):
             self._give(slot, x)
         for slot, v in plan.once:
             self._give(slot, self._value(v))
+        for (slot, v, parts), whole in zip(plan.joined, joined, strict=True):
+            np.concatenate([call.given[i] for i in parts], v.params["axis"], whole)
+            self.pointers[slot] = address(whole)
         for slot, v, axis in plan.row_wise:
             self._give(slot, np.moveaxis(self._value(v), axis, 0))
         if plan.lengths_slot is not None:
@@ -376,7 +292,7 @@ class _Run:
 
     def backward(self, g_carry: list[Any], g_ys: list[Any]) -> dict[Value, Any]:
         plan, call = self.plan, self.call
-        room = self._room("backward")
+        room, pieced = self._room("backward")
         self.wanted = set()
         for slot, y in zip(plan.g_y_slots, g_ys, strict=True):
             self._give(slot, y)
@@ -395,16 +311,25 @@ class _Run:
             rows = self._empty(slot, (call.B, *shape[:axis], *shape[axis + 1 :]))
             results[v] = np.moveaxis(rows, 0, axis)
         made: dict[Value, np.ndarray] = {}
-        for _, position, _, leaves in plan.g_given:
+        ours = dict(zip(plan.in_pieces, pieced, strict=True))
+        for _, position, _, leaves, _ in plan.g_given:
             if call.needs[position]:
                 for leaf, slot, wanted in leaves:
-                    if leaf not in made:
+                    if leaf in made:
+                        continue
+                    if leaf in ours:
+                        made[leaf] = ours[leaf]
+                        self.pointers[slot] = address(ours[leaf])
+                    else:
                         made[leaf] = self._empty(slot, leaf.shape)
-                        self.wanted.add(wanted)
+                    self.wanted.add(wanted)
         self._stages("backward")
-        for v, position, gradient, _ in plan.g_given:
+        for v, position, gradient, leaves, piece in plan.g_given:
             if call.needs[position]:
-                total = made[gradient] if gradient in made else self._total(gradient, made)
+                if piece is not None:
+                    total = made[leaves[0][0]][piece].copy()
+                else:
+                    total = made[gradient] if gradient in made else self._total(gradient, made)
                 results[v] = total if total.shape == v.shape else total.reshape(v.shape)
         if call.lengths is not None:
             for i, v in enumerate(plan.graph.carry):  # rows without any step pass their cotangent on
@@ -420,9 +345,21 @@ class _Run:
         if v in made:
             return made[v]
         args = [self._total(a, made) if self.plan.labels.get(a) == TOTAL else self._value(a) for a in v.args]
+        if v.kind == "pick":
+            return args[0][v.index]
         assert v.op is not None
         xp = [np] if v.op.takes_xp else []
-        return np.asarray(v.op.forward(*xp, *args, **v.params))
+        made[v] = v.op.forward(*xp, *args, **v.params)
+        return made[v]
+
+
+def _piece(v: Value, whole: Value) -> tuple[slice, ...] | None:
+    """Where in a sum over the batch and time a gradient lies that is one piece of it; None for any other."""
+    if v.kind != "pick" or v.args[0].name != "split" or v.args[0].args[0] is not whole:
+        return None
+    params = v.args[0].params
+    before = (slice(None),) * (params["axis"] % len(whole.shape))
+    return (*before, slice((0, *params["cuts"])[v.index], (*params["cuts"], None)[v.index]))
 
 
 KEPT = 1 << 29  # bytes of blocks that wait for the next run, beyond the two latest

@@ -32,8 +32,8 @@ class _Tracer:
 
     blind = True  # numbers mean nothing here
 
-    def __init__(self, graph: StepGraph) -> None:
-        self.graph = graph
+    def __init__(self, graph: StepGraph, line: Callable[[], str]) -> None:
+        self.graph, self.line = graph, line
         self.by_array: dict[int, Value] = {}
         self.by_node: dict[Node, Value] = {}  # of what was captured
         self.arrays: dict[Value, Any] = {}  # held, since their identity means a value
@@ -50,6 +50,8 @@ class _Tracer:
         if not hasattr(x, "dtype"):
             return Value("number", array=x)
         found = self.by_node.get(node) if node is not None else None
+        if found is not None and self.stand_ins.get(found) is node:
+            return found  # known, and still without a gradient
         if found is None:
             found = self.by_array.get(id(x))
         if found is not None and found.kind == "given" and None is not node is not found.node is not None:
@@ -74,7 +76,7 @@ class _Tracer:
                 args += [self.value_of(each, n) for each, n in zip(a, node, strict=True)]
             else:
                 args.append(self.value_of(a, node))
-        line = "" if self.backward else user_line()
+        line = "" if self.backward else self.line()
         made = output[0] if op.many else output
         if made.node is not None:
             self._link(made.node.inputs[0] if op.many else made.node, args)
@@ -102,6 +104,7 @@ class _Tracer:
             if parents[i] is None and v.kind != "number":
                 if v not in self.stand_ins:
                     self.stand_ins[v] = leaf(Tensor.of(self.arrays[v], None))
+                    self.by_node[self.stand_ins[v]] = v
                 parents[i] = self.stand_ins[v]
         node.inputs = tuple(parents)
 
@@ -132,13 +135,23 @@ def user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def trace(step: Callable, carry: Any, x: Any, *, at: int = 0, backward: bool = True) -> StepGraph:
+def trace(
+    step: Callable,
+    carry: Any,
+    x: Any,
+    *,
+    at: int = 0,
+    backward: bool = True,
+    given: Sequence[Tensor] | None = None,
+    line: Callable[[], str] = user_line,
+) -> StepGraph:
     """Run one step, and pull it back, as a graph of values. ``carry`` and ``x`` are trees of Tensors.
 
-    ``at`` is the index of the step, for messages.
+    ``at`` is the index of the step, for messages; ``line`` says which line of source an op stands in. ``given`` are the
+    captured Tensors that gradients are wanted for, in order; without it, they are found.
     """
     graph = StepGraph()
-    tracer = _Tracer(graph)
+    tracer = _Tracer(graph, line)
     frame = local.frame
     before, scope_before = frame.watch, frame.scope
 
@@ -156,6 +169,8 @@ def trace(step: Callable, carry: Any, x: Any, *, at: int = 0, backward: bool = T
     x_leaves, x_structure = tree.flatten(x)
     inner_carry = [enter("carry", i, t) for i, t in enumerate(leaves)]
     inner_x = [enter("x", i, t) for i, t in enumerate(x_leaves)]
+    if given is not None:
+        graph.given = [tracer.value_of(t.data, t.node) for t in given]
     try:
         frame.watch, frame.scope = tracer, Scope("time", None, at, {}, scope_before)
         with recording(True):

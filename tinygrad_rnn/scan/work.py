@@ -89,7 +89,11 @@ def _native(plan: Any, names: Names, T: int, B: int) -> Work:
                 leveled += [(level, 1, _nest(plan.graph, names, units, rows, item)) for units in groups]
             by_phase[phase] += [piece for *_, piece in sorted(leveled, key=lambda each: each[:2])]
         sums = sorted(d.totals.items(), key=lambda total: total[1][0] == "op")  # what is made of others after them
-        by_phase["sums"] += [_sum(names, v, how, T * B, B, item) for v, (how, _) in sums if how != "rows"]
+        by_phase["sums"] += [
+            _sum(names, v, how, T * B, B, item)
+            for v, (how, _) in sums
+            if how != "rows" and v.kind != "pick" and v.name not in FREE  # to be cut costs nothing
+        ]
     return found
 
 
@@ -166,7 +170,7 @@ def _sum(names: Names, v: Value, how: str, rows: int, B: int, item: int) -> Piec
         n, groups = prod(v.shape), -(-B // 8)
         text = f"{title}Σ {names(v.args[0])}, of what was added up in the loop"
         return Piece("sum", text, "", n * groups, n * (groups + 1) * item)
-    return Piece("sum", f"{title}{v.name} of such sums", "", 0 if v.name in FREE else prod(v.shape))
+    return Piece("sum", f"{title}{v.name} of such sums", "", prod(v.shape))
 
 
 # NumPy

@@ -17,7 +17,7 @@ import pytest
 
 import tinygrad_rnn as tg
 import zoo
-from tinygrad_rnn.scan import blas, choices, run_llvm, threads
+from tinygrad_rnn.scan import blas, choices, layout, threads
 from tinygrad_rnn.scan.compiled import compiled_for
 from tinygrad_rnn.scan.native import machine
 
@@ -386,7 +386,7 @@ def test_what_is_measured_is_the_product_on_arrays_of_its_own(monkeypatch: pytes
 def test_nothing_is_asked_in_a_run_of_sizes_that_there_have_been(monkeypatch: pytest.MonkeyPatch) -> None:
     rnn = zoo.RNN(zoo.LSTM(4, 4), compile="llvm")
     trained(rnn, None)
-    for module, name in ((choices, "choose"), (choices, "note"), (run_llvm, "by_blas")):
+    for module, name in ((choices, "choose"), (choices, "note"), (layout, "by_blas")):
         monkeypatch.setattr(module, name, lambda *arguments: never())
     trained(rnn, None)
     with pytest.raises(ValueError, match="float32") as caught:  # … and of new sizes, once

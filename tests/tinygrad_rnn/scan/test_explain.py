@@ -25,7 +25,7 @@ def compiled(name: str, executor: str) -> tuple[Compiled, Names]:
     leaves, structure = tree.flatten(rnn.init_state(B))
     x_leaves, x_structure = tree.flatten(tg.zeros((T, B, I)))
     made, captured = compiled_for(rnn._along, leaves, structure, x_leaves, x_structure, executor)
-    return made, Names(made.plan.graph, {v: t.name for v, t in zip(made.invariants, captured, strict=True)})
+    return made, Names(made.plan.graph, {v: t.name for v, t in zip(made.given, captured, strict=True)})
 
 
 def work(name: str, executor: str) -> dict[str, dict[str, list[Piece]]]:

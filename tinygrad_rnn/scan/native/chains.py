@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from ..graph import StepGraph, Value
+from ..graph import Value
 from ..rows import INVARIANT
-from .direction import AFTER, BEFORE, LOOP, PHASES, Direction, Product, Root, Term, is_product
+from ..sums import is_product, readers, terms
+from .direction import AFTER, BEFORE, LOOP, PHASES, Direction, Product, Root, Term
 from .places import Place
 
 __all__ = ["find_chains"]
@@ -15,7 +16,7 @@ __all__ = ["find_chains"]
 
 def find_chains(d: Direction, keep: Collection[Value]) -> None:
     """Fill ``d.products`` with every product of the direction, together with what is added to it for nothing."""
-    users = _users(d.graph)
+    users = readers(d.graph)
     absorbed: set[Value] = set()
     written: set[Value] = set()  # sums that are stored in any case, so that a product may be added to the rest of one
     if d.back:
@@ -26,11 +27,11 @@ def find_chains(d: Direction, keep: Collection[Value]) -> None:
             continue
         if not (is_product(v, d.labels) or v.name == "add"):
             continue
-        sums, terms = _terms(d, v, users)
-        products = [t for t in terms if is_product(t, d.labels)]
+        sums, found = terms(v, users, d.mine)
+        products = [t for t in found if is_product(t, d.labels)]
         if not products:
             continue
-        others = [t for t in terms if t not in products]
+        others = [t for t in found if t not in products]
         bias = [t for t in others if _is_bias(d, t, v)]
         rest = [t for t in others if t not in bias]
         if len(bias) > 1 or (rest and v not in written) or len(rest) > 1 or (rest and bias):
@@ -41,28 +42,6 @@ def find_chains(d: Direction, keep: Collection[Value]) -> None:
                 _chain(d, p, [p], None, None, keep)
         else:
             _chain(d, v, products, bias[0] if bias else None, rest[0] if rest else None, keep)
-
-
-def _users(graph: StepGraph) -> Counter[Value]:
-    """How often each value is read, results included."""
-    return Counter(
-        [a for v in graph.values for a in v.args] + [*graph.carry_out, *graph.ys, *graph.gradients.values()]
-    )
-
-
-def _terms(d: Direction, v: Value, users: Counter[Value]) -> tuple[list[Value], list[Value]]:
-    """The sums that nothing else reads, from v down, and what they add up."""
-    sums: list[Value] = []
-
-    def walk(u: Value) -> list[Value]:
-        inner = u.name == "add" and (u is v or users[u] == 1) and u in d.mine
-        if inner and all(a.kind not in ("number", "fill") for a in u.args):
-            sums.append(u)
-            return [t for a in u.args for t in walk(a)]
-        return [u]
-
-    terms = walk(v)
-    return sums, terms
 
 
 def _is_bias(d: Direction, t: Value, v: Value) -> bool:
@@ -113,8 +92,8 @@ def _chain(
     if rest is not None:
         base = Root(rest, BEFORE if phase == BEFORE else _ready(d, rest) if rest in d.waiting else LOOP, place)
         d.extra.append(base)
-    terms = [Term(p.args[0], p.args[1], phases[p]) for p in order]
-    d.products[v] = Product(v, phase, place, terms, bias, base)
+    chain = [Term(p.args[0], p.args[1], phases[p]) for p in order]
+    d.products[v] = Product(v, phase, place, chain, bias, base)
 
 
 def _target(d: Direction, v: Value, phase: str, kind: str) -> Place:

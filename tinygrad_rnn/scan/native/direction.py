@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..graph import StepGraph, Value
-from ..rows import INVARIANT, Label
+from ..rows import Label
 from .index import Index, Ix
 from .places import Buffer, Place, Places, laid_out
 
 __all__ = [
     "AFTER", "BEFORE", "LOOP", "PHASES", "Direction", "KeepForward", "Product", "Root", "Term", "Total", "Unit",
-    "is_product",
 ]  # fmt: skip
 
 PHASES = BEFORE, LOOP, AFTER = "before", "loop", "after"
@@ -101,14 +100,6 @@ class Total(NamedTuple):
 
     how: str
     what: Any
-
-
-def is_product(v: Value, labels: dict[Value, Label]) -> bool:
-    """Whether a value is rows times a weight: (B, K) @ (K, N)."""
-    if v.kind != "op" or v.name != "matmul" or not isinstance(labels[v], int):
-        return False
-    a, b = v.args
-    return labels[a] == 0 and labels[b] == INVARIANT and len(a.shape) == 2 and len(b.shape) == 2
 
 
 class Direction:

@@ -53,7 +53,7 @@ def lowered(graph: StepGraph, labels: Mapping[Value, Label]) -> StepGraph:
     out.carry, out.xs, out.g_carry, out.g_ys = graph.carry, graph.xs, graph.g_carry, graph.g_ys
     out.carry_out, out.ys = [now(v) for v in graph.carry_out], [now(v) for v in graph.ys]
     out.gradients = {now(v): now(g) for v, g in graph.gradients.items()}
-    out.structure = graph.structure
+    out.structure, out.given = graph.structure, graph.given
     return out
 
 

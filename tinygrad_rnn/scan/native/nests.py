@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..graph import Refused, Value
+from ..sums import is_product
 from . import functions
-from .direction import AFTER, LOOP, Direction, KeepForward, Root, Unit, is_product
+from .direction import AFTER, LOOP, Direction, KeepForward, Root, Unit
 from .index import BATCH, Index, Ix, NeedSplit, NeedStore, argument, concatenation, through
 from .places import Place, reshaped
 from .reductions import Reduction, is_dear, reduction

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..graph import Value
 from ..rows import Label, batch_axis
-from .direction import is_product
+from ..sums import is_product
 from .index import BATCH
 
 __all__ = ["DEAR_COST", "Reduction", "cost", "is_dear", "reduction"]

@@ -19,9 +19,10 @@ import numpy as np
 
 from ..graph import Refused, StepGraph, Value
 from ..rows import Label
+from ..sums import is_product
 from .chains import find_chains
 from .demands import demand, enter
-from .direction import Direction, KeepForward, is_product
+from .direction import Direction, KeepForward
 from .lifetimes import guests
 from .nests import settle
 from .order import arrange
