@@ -38,6 +38,7 @@ LINES = {  # drawn in this order, messages on top
 ARROW = {  # lengths of their arrowheads
     "parameter": 6.0, "forward": 7.0, "dropped": 7.0, "recurrent": 8.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0,
 }  # fmt: skip
+BORDER = 4.0  # Graphviz draws a second border so far outside of the first
 WHEN = {"step": "every step t"}  # what stands under a column that is not one step
 LEGEND = {
     "forward": "a value goes forward",
@@ -217,8 +218,8 @@ def _below_bars(lines: Iterable[Wire], plan: Layout) -> Iterator[Wire]:
 
 
 def _taken(plan: Layout) -> Iterator[Box]:
-    """Where no number may stand: nodes, and what is written beside them."""
-    yield from plan.boxes.values()
+    """Where no number may stand: nodes with their outer borders, and what is written beside them."""
+    yield from (Box(box.x, box.y, box.width + 2 * BORDER, box.height + 2 * BORDER) for box in plan.boxes.values())
     yield from (mark.box for mark in plan.marks if mark.lines)
 
 

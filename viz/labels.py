@@ -15,7 +15,7 @@ from .wires import Wire
 SQUARE = 48.0  # what is near a place is looked up by squares so wide
 CAPITALS = 0.9  # height of a line of text that must stay free, in units of the font size
 RAISED = 1.0  # by which letters stand above the middle of their line
-SHARES = (0.5, 0.42, 0.58, 0.35, 0.65, 0.28, 0.72, 0.22, 0.78, 0.17, 0.83, 0.12, 0.88, 0.06, 0.94)  # of the way along a line
+STRIDE = 6.0  # between the places along a line where its number may stand
 AWAY = (3.0, 11.0, 20.0, 30.0)  # from a line to its number: beside it, beyond the other one of the pair, beyond a neighbour
 STEP = 3.0  # between the points by which a curve is known
 
@@ -49,10 +49,21 @@ def placed(lines: list[Wire], frames: list[Frame], boxes: Iterable[Box]) -> tupl
                 space.add(box)
     for at in crowded:
         wire = lines[at]
-        best_at = min(_places(wire), key=lambda place: space.costs(_box(wire, place)))
+        best_at = _first_free(space, wire)
         space.add(_box(wire, best_at))
         moved[at] = replace(wire, label_at=best_at)
     return moved, named
+
+
+def _first_free(space: _Space, wire: Wire) -> Point:
+    best, least = wire.label_at, float("inf")
+    for place in _places(wire):
+        cost = space.costs(_box(wire, place))
+        if cost < least:
+            best, least = place, cost
+        if not cost:
+            break
+    return best
 
 
 def _corners(frame: Box, words: Box) -> Iterator[Box]:
@@ -73,14 +84,15 @@ def _places(wire: Wire) -> Iterator[Point]:
     yield wire.label_at
     points = list(_curve(wire.path))
     half, high = style.text_width(wire.label, style.SMALL) / 2, style.SMALL / 2
+    middle, stride = len(points) // 2, max(1, int(STRIDE / STEP))
     for away in AWAY:
-        for share in SHARES:
-            at = min(int(share * len(points)), len(points) - 2)
-            (x0, y0), (x1, y1) = points[at], points[at + 1]
-            if abs(y1 - y0) >= abs(x1 - x0):
-                yield from ((x0 + side * (away + half), y0) for side in (1, -1))
-            else:
-                yield from ((x0, y0 + side * (away + high)) for side in (-1, 1))
+        for step in range(0, middle, stride):
+            for at in {max(middle - step - 1, 0), min(middle + step, len(points) - 2)}:
+                (x0, y0), (x1, y1) = points[at], points[at + 1]
+                if abs(y1 - y0) >= abs(x1 - x0):
+                    yield from ((x0 + side * (away + half), y0) for side in (1, -1))
+                else:
+                    yield from ((x0, y0 + side * (away + high)) for side in (-1, 1))
 
 
 class _Space:

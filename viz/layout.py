@@ -189,9 +189,14 @@ def _extents(plan: Layout, trace: Trace, sizes: dict[str, tuple[float, float]]) 
         if any(abs(cells.level[e.source] - cells.level[e.target]) > 1 for e in inside):  # a line passes a cell
             extents |= {e.target: (sizes[e.target][0] / 2 + 18, sizes[e.target][0] / 2) for e in fed}
         return extents
-    onwards = {e.source for e in trace.edges if cells.column.get(e.source, 0) < cells.column.get(e.target, 0)}
+    taken: set[tuple[str, int]] = set()  # nodes and sides on which lines come and go between the columns
+    for number in plan.channels:
+        edge = trace.edges[number]
+        step = cells.column[edge.target] - cells.column[edge.source]
+        taken |= {(edge.source, 1 if step >= 0 else -1), (edge.target, -1 if step > 0 else 1)}
     for edge in fed:
-        plan.stub_side[edge.target] = side = -1 if edge.target in onwards else 1
+        free = (side for side in (1, -1) if (edge.target, side) not in taken)
+        plan.stub_side[edge.target] = side = next(free, -1)
         text = max(style.text_width(plan.short[edge.source], style.SMALL), 34.0)
         reach = sizes[edge.target][0] / 2 + STUB + text + 4
         left, right = extents[edge.target]
