@@ -45,10 +45,10 @@ def fold_cells(trace: Trace) -> Trace:
     thinned = {groups[node.id] for node in trace.nodes if node.op == "dropout" and node.time is None}
     crossing: dict[tuple[str, int, bool, bool], list[TraceEdge]] = defaultdict(list)
     for edge in trace.edges:
-        source, target = groups[edge.source], groups[edge.target]
-        if source != target:
-            dropped = edge.dropped or target in thinned  # a bar between two layers, with dropout inside
-            crossing[edge.source, target, edge.cut, dropped].append(edge)
+        reader = groups[edge.target]
+        if groups[edge.source] != reader:
+            dropped = edge.dropped or reader in thinned  # a bar between two layers, with dropout inside
+            crossing[edge.source, reader, edge.cut, dropped].append(edge)
     sources = {source for source, *_ in crossing}
 
     names = [f"g{place}" for place in members]
@@ -57,19 +57,15 @@ def fold_cells(trace: Trace) -> Trace:
     arguments: dict[int, int] = defaultdict(int)
     edges = []
     for (source, target, cut, dropped), parts in crossing.items():
+        n, one = by_id[source], parts[0]
+        message, value = (one.message, one.value) if len(parts) == 1 else (norm_of_sum(parts), sum_of(parts))
+        message, value = (None, None) if cut else (message, value)
         edges.append(
             TraceEdge(
-                names[groups[source]],
-                names[target],
-                arguments[target],
-                message=None if cut else norm_of_sum(parts),
-                cut=cut,
-                label=by_id[source].label,
-                value=None if cut else sum_of(parts),
-                shape=by_id[source].shape,
+                names[groups[source]], names[target], arguments[target], message, cut, n.label, value, n.shape,
                 dropped=dropped,
             )
-        )
+        )  # fmt: skip
         arguments[target] += 1
     return replace(trace, nodes=nodes, edges=edges, level="cell")
 

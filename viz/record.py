@@ -93,6 +93,9 @@ def trace(
         ends = names[use.source], names[use.target]
         shape, dropped = use.source.shape, use.dropped
         edges.append(TraceEdge(*ends, use.argument, size, use.cut, value=array, shape=shape, dropped=dropped))
+    for value in recorded:  # values and uses know each other: apart, they go at once, and not while a picture is drawn
+        value.uses.clear()
+        value.used_by.clear()
     return Trace(nodes, edges, title=title, note=note)
 
 

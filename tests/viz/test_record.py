@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import gc
 import json
 import sys
 from typing import Any
@@ -432,3 +433,11 @@ def test_what_has_no_gradient_is_refused(what: Any) -> None:
 def test_arguments_go_to_functions_only() -> None:
     with pytest.raises(TypeError, match="arguments are for a function"):
         viz.trace(Elman().loss(), 3)
+
+
+def test_tracing_leaves_no_garbage_for_the_collector_to_find_while_a_picture_is_drawn() -> None:
+    loss = Example(cell="LSTM", steps=6).build()
+    viz.trace(loss)
+    gc.collect()
+    kept = viz.trace(loss)
+    assert gc.collect() == 0 and kept.length == 6
