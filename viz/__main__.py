@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from zoo.errors import UserError
 
@@ -26,14 +29,31 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command: 0 when the picture is there, 1 when only its .dot could be written, 2 for a bad request."""
+    """Run the command, whose remarks are lines on stderr.
+
+    0 when the picture is there, 1 when only its .dot could be written, 2 for a bad request, 130 when interrupted.
+    """
     options = vars(parser().parse_args(arguments))
     options.pop("command")
     try:
-        return options.pop("run")(**options)
-    except (UserError, ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = partial(_remark, warnings.showwarning)
+            return options.pop("run")(**options)
+    except (UserError, ValueError, OSError, ImportError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; files that were written are whole", file=sys.stderr)
+        return 130
+
+
+def _remark(others: Any, message: Any, category: type[Warning], *place: Any) -> None:
+    """A warning of ours without the line of code that it comes from; others as they are."""
+    if category is UserWarning:
+        print(f"{PROGRAM}: {message}", file=sys.stderr)
+    else:
+        others(message, category, *place)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +66,6 @@ def _gallery(*, out: str, only: list[str] | None) -> int:
 
 def _save(picture: Any, out: str) -> int:
     """Save a picture and say where: 0, or 1 when only its .dot could be written."""
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always")
-        written = picture.save(out)
-    for remark in remarks:
-        print(f"python -m viz: {remark.message}", file=sys.stderr)
+    written = picture.save(out)
     print(f"{written}: {picture.trace.title}")
     return 0 if str(written) == str(out) else 1

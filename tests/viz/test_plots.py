@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_several_problems_are_overlaid_in_a_panel_for_each_norm() -> None:
 def test_norms_of_zero_are_marked_at_the_edge_and_the_smallest_float_is_shown_once_it_is_near() -> None:
     plot = viz.norms(linear(np.array([[1e-2]]), 40, "float32"))
     zeros = int((plot.data["delta"] == 0).sum())
-    assert zeros > 0 and "smallest normal float32 1.2e-38" in texts(plot) and "exactly 0" in texts(plot)
+    assert zeros > 0 and "smallest normal float32, 1.18·10⁻³⁸" in texts(plot) and "exactly 0" in texts(plot)
     marks = [line for line in plot.figure().axes[0].lines if line.get_linestyle() == "None"]
     assert [len(np.asarray(line.get_ydata())) for line in marks] == [zeros, 0]  # the second is the one in the legend
     near = viz.norms(linear(orthogonal(), 5))
@@ -217,11 +218,43 @@ def test_a_lag_map_of_states_and_inputs_is_made_of_their_derivatives() -> None:
 
 def test_what_leaves_the_range_of_floats_is_said_or_marked() -> None:
     exploding = linear(1e30 * np.eye(1), 16)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         plot = viz.norms(exploding)
-        assert "upper edge: beyond floats" in texts(plot) and plot.render("png")
-        with pytest.raises(ValueError, match=r"lag: C\[12, \d+\] is (inf|nan), out of the range of floats"):
+        assert plot.render("png")
+        finite = plot.data["delta"][np.isfinite(plot.data["delta"])]
+        low, high = plot.figure().axes[0].get_ylim()
+        assert low < finite.min() < 1e10 and 1e290 < finite.max() < high
+        assert [np.isfinite(plot.data["delta"]).sum(), len(marks(plot))] == [11, 5]
+        with pytest.raises(ValueError, match=r"lag: C\[12, \d+\] is (inf|nan), no finite number; draw the steps"):
             viz.lag(exploding)
+    with np.errstate(over="ignore"):  # matplotlib's ticks
+        assert "upper edge: not finite" in texts(plot)
+
+
+def marks(plot: Plot) -> np.ndarray:
+    """The steps marked at the edges of the first panel."""
+    lines = [line for line in plot.figure().axes[0].lines if line.get_linestyle() == "None"]
+    return np.concatenate([np.asarray(line.get_xdata()) for line in lines])
+
+
+def test_products_beyond_floats_are_left_out_and_those_that_have_all_but_vanished_are_drawn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for factor, kept in ((1e30, 10), (1e-30, 10)):
+            plot = viz.jacobians(linear(factor * np.eye(1), 16))
+            line = drawn(plot, 1)["the largest"]
+            np.testing.assert_allclose(np.log(line[-kept:]), np.log(factor) * np.arange(kept, 0.0, -1), rtol=1e-10)
+            assert np.isnan(line[: 15 - kept]).all()
+            low, high = plot.figure().axes[1].get_ylim()
+            assert low < np.nanmin(line) and np.nanmax(line) < high and plot.render("png")
+
+
+def test_singular_values_within_the_rounding_of_the_largest_are_not_drawn() -> None:
+    plot = viz.jacobians(linear(np.diag([1.0, 1e-6]), 4))
+    smaller = np.ravel(plot.figure().axes[1].lines[1].get_ydata())
+    np.testing.assert_allclose(smaller, [np.nan, np.nan, 1e-12, 1e-6])
+    np.testing.assert_allclose(plot.data["products"][:, 0], 1)
 
 
 def test_the_lag_map_of_one_step_is_drawn() -> None:
@@ -271,8 +304,8 @@ def test_the_dots_are_the_singular_values_and_the_eigenvalues() -> None:
     problem, _ = plain(np.random.default_rng(4))
     plot = viz.jacobians(problem)
     axes = plot.figure().axes
-    np.testing.assert_array_equal(drawn(plot, 0)["largest"], plot.data["steps"][:, 0])
-    np.testing.assert_array_equal(drawn(plot, 1)["largest"], plot.data["products"][:, 0])
+    np.testing.assert_array_equal(drawn(plot, 0)["the largest"], plot.data["steps"][:, 0])
+    np.testing.assert_array_equal(drawn(plot, 1)["the largest"], plot.data["products"][:, 0])
     (exponent,) = (line for line in axes[1].lines if str(line.get_label()).startswith("e^("))
     lags = np.asarray(exponent.get_xdata())
     np.testing.assert_allclose(exponent.get_ydata(), np.exp(plot.data["lyapunov"][0] * lags), rtol=1e-12)

@@ -15,7 +15,9 @@ import pytest
 import tinygrad_rnn as tg
 import viz
 import zoo
-from tests.viz.test_explorer import browse, needs_browser
+from tests.viz.test_explorer_page import browse, needs_browser
+from viz.browser import Browser
+from viz.plots.axes import number
 from viz.plots.figure import Plot
 from viz.plots.search import PREDICATES
 from viz.plots.textgrid import places, scale
@@ -243,8 +245,9 @@ def test_the_page_holds_the_colours_that_python_draws() -> None:
     plot = viz.units(values, "hello, world", unit=3)
     found = Spans(plot.render("html").decode())
     data = json.loads(found.scripts[0])
-    steps = np.rint(values[:, 3] * 100)
-    np.testing.assert_array_equal(data["values"][0], steps)
+    np.testing.assert_allclose(data["values"][0], values[:, 3], rtol=5e-4)  # four digits
+    assert data["top"] == abs(values).max()
+    steps = np.floor(np.array(data["values"][0]) / data["top"] * 100 + 0.5)
     backgrounds = [re.search(r"background:(#\w{6});color:(#\w{6})", str(a["style"])) for a, _ in found.spans]
     assert [m.group(1) for m in backgrounds if m] == [data["colours"][int(v) + 100] for v in steps]
     assert [m.group(2) for m in backgrounds if m] == [data["inks"][int(v) + 100] for v in steps]
@@ -283,13 +286,19 @@ def test_a_search_draws_the_units_it_finds_and_says_their_correlations() -> None
     np.testing.assert_array_equal(plot.data["values"], values[:, plot.data["units"]])
     np.testing.assert_array_equal(plot.data["correlations"], [each.correlation for each in found[:2]])
     said = words(plot)
-    assert all(f"unit {f.unit}, correlation with brackets {f.correlation:+.2f}" in said for f in found[:2])
+    r = [f"{each.correlation:+.2f}".replace("-", "−") for each in found]
+    assert all(f"unit {f.unit}, correlation with brackets {r}" in said for f, r in zip(found[:2], r, strict=False))
     assert notes(plot, "unit1")[3] == f"): {values[3, found[1].unit]:.6g}, then guess 3"
 
 
-def test_units_beyond_one_share_a_wider_scale_and_wrong_sizes_are_refused() -> None:
-    data = json.loads(Spans(viz.units(np.array([[4.0], [-2.0]]), "ab").render("html").decode()).scripts[0])
-    assert data["top"] == 4 and data["values"] == [[100, -50]]
+def test_all_units_share_the_scale_of_the_largest_and_wrong_sizes_are_refused() -> None:
+    for largest in (4.0, 0.5, 1e-8):
+        plot = viz.units(largest * np.array([[1.0, 0.1], [-0.5, 0.2]]), "ab", unit=1)
+        data = json.loads(Spans(plot.render("html").decode()).scripts[0])
+        assert data["top"] == largest
+        np.testing.assert_allclose(data["values"], largest * np.array([[0.1, 0.2], [1.0, -0.5]]))
+        assert any(text.endswith(f"the longest: ±{number(largest)}") for text in words(plot))
+    assert any(text.endswith("the longest: ±1") for text in words(viz.units(np.zeros((2, 1)), "ab")))
     with pytest.raises(ValueError, match="there is no unit 5; there are 5"):
         viz.units(states("ab"), "ab", 5)
     with pytest.raises(ValueError, match="1 guesses for 2 characters"):
@@ -319,7 +328,8 @@ def test_connectivity_is_a_row_of_the_jacobian() -> None:
         np.testing.assert_allclose(row, np.linalg.norm(jacobian[t, 0, 1, :, 0], axis=-1), rtol=1e-10, atol=1e-14)
     assert not plot.data["norms"][0, 3:].any()  # the future
     assert notes(plot, "row0") == [f"{c}: {v:.6g}" for c, v in zip("abc", plot.data["norms"][0, :3], strict=True)]
-    assert f"step 5: logit of “w” next; darkest = {plot.data['norms'][1].max():.3g}" in words(plot)
+    largest = f"{plot.data['norms'][1].max():.3g}"
+    assert f"step 5: logit of “w” next; the darkest, the longest: {largest}" in words(plot)
 
 
 def test_the_likeliest_output_is_taken_where_none_is_named() -> None:
@@ -364,13 +374,15 @@ def test_arrow_keys_flip_through_the_units_of_the_page(tmp_path: Path) -> None:
         press(key);
         log.frames.push(look());
       }"""
-    frames = browse(tmp_path, plot.render("html").decode(), script)["frames"]
+    with Browser() as browser:
+        frames = browse(browser, tmp_path, plot.render("html").decode(), script)["frames"]
     for frame, at in zip(frames, (0, 1, 2, 1, 0, -1), strict=True):
         column = values[:, ranking[at]]
         assert frame["head"].startswith(f"unit {ranking[at]}, correlation")
-        assert [kind for kind, *_ in frame["spans"]] == ["p" if v > 0 else "n" for v in np.rint(column * 100)]
-        np.testing.assert_allclose([value for _, value, *_ in frame["spans"]], column, atol=0.00501)
+        assert [kind for kind, *_ in frame["spans"]] == ["p" if v > 0 else "n" for v in column]
+        np.testing.assert_allclose([value for _, value, *_ in frame["spans"]], column, rtol=5e-4)
         assert "".join(letter for _, _, letter, _ in frame["spans"]) == text.replace("\n", "⏎\n")
-        colours = scale(np.rint(column * 100) / 100, signed=True, top=1)[0]
+        four = np.array([float(f"{v:.4g}") for v in column])
+        colours = scale(np.floor(four / abs(values).max() * 100 + 0.5) / 100, signed=True, top=1)[0]
         wanted = [f"rgb({', '.join(str(int(c[i : i + 2], 16)) for i in (1, 3, 5))})" for c in colours]
         assert [colour for *_, colour in frame["spans"]] == wanted

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .axes import COLOURS, LINEAR, PAPER, QUIET, colour_bar, grid, shown
+from .axes import COLOURS, LINEAR, PAPER, QUIET, colour_bar, grid, shown, whole_numbers
 from .figure import INK, Plot, host
 
 Drawn = tuple[Callable[[Any], dict[str, Any]], tuple[float, float]]  # what paints a figure, and its size
+NAMED = 80  # tokens, up to which each is written beside the table
 ROUNDING = 1e-3  # how far the weights of a row may be from 1, in the floats of any model
 
 
@@ -53,8 +54,8 @@ def attention(
 
 
 def _table(values: np.ndarray, rows: list[str], columns: list[str], notes: list[str]) -> Drawn:
-    longest = max(map(len, columns))
-    cell = 0.34 if max(values.shape) <= 24 else 0.2
+    longest = max(map(len, columns)) if values.shape[1] <= NAMED else 4
+    cell = 0.34 if max(values.shape) <= 24 else 0.2 if max(values.shape) <= NAMED else 12 / max(values.shape)
 
     def paint(figure: Any) -> dict[str, Any]:
         axes = figure.add_subplot()
@@ -64,10 +65,13 @@ def _table(values: np.ndarray, rows: list[str], columns: list[str], notes: list[
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
         turned = {"rotation": 60, "ha": "left", "rotation_mode": "anchor"} if longest > 2 else {}
-        axes.set_xticks(range(len(columns)), columns, **turned)
-        axes.set_yticks(range(len(rows)), rows)
-        axes.set(aspect="equal", xlabel="read", ylabel="written ↓")
-        axes.tick_params(length=0)
+        for axis, tokens, how in ((axes.xaxis, columns, turned), (axes.yaxis, rows, {})):
+            if len(tokens) <= NAMED:
+                axis.set_ticks(range(len(tokens)), tokens, **how)
+                axis.set_tick_params(length=0)
+            else:
+                whole_numbers(axis)  # by their places
+        axes.set(aspect="equal", xlabel="read →", ylabel="← written" if len(rows) > 1 else "written")
         axes.spines[:].set_visible(False)
         if cell > 0.3:
             for (t, j), value in np.ndenumerate(values):
@@ -77,7 +81,8 @@ def _table(values: np.ndarray, rows: list[str], columns: list[str], notes: list[
         colour_bar(figure, mesh, axes, "weight α", shrink=0.7, aspect=18, ticks=(0, 0.5, 1))
         return found
 
-    size = (2.0 + cell * len(columns) + 0.09 * max(map(len, rows)), 1.4 + cell * len(rows) + 0.08 * longest)
+    widest = max(map(len, rows)) if len(rows) <= NAMED else 4
+    size = (2.0 + cell * len(columns) + 0.09 * widest, 1.4 + cell * len(rows) + 0.08 * longest)
     return paint, (max(size[0], 4.2), max(size[1], 2.6))
 
 
@@ -104,8 +109,8 @@ def _lines(values: np.ndarray, rows: list[str], columns: list[str], notes: list[
         axes.axis("off")
         return {"weights": notes}
 
-    letters = sum(3 + max(map(len, pair)) for pair in zip_longest(rows, columns, fillvalue=""))
-    return paint, (max(4.2, 1.2 + 0.085 * letters), 2.8)
+    letters = sum(1.5 + max(1, *map(len, pair)) for pair in zip_longest(rows, columns, fillvalue=""))
+    return paint, (min(max(4.2, 1.2 + 0.085 * letters), 40.0), 2.8)
 
 
 VIEWS = {"table": _table, "lines": _lines}
@@ -113,4 +118,4 @@ VIEWS = {"table": _table, "lines": _lines}
 
 def _legible(token: str) -> str:
     """A token as it is; what is blank alone, or has no form, as a symbol."""
-    return "".join(c if c == " " and token.strip() else shown(c) for c in token)
+    return "∅" if not token else "".join(c if c == " " and token.strip() else shown(c) for c in token)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .figure import INK, PALE, PAPER, QUIET
+from .figure import INK, PALE, PAPER, QUIET, legible
 
 COLOURS = ("#1f5fa8", "#c1440e", "#1b7f5c", "#7a3e9d", "#8a6d00", "#1a1a1a")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (7, 1.2, 1, 1.2, 1, 1.2)))
@@ -38,7 +38,7 @@ def shown(character: str) -> str:
     >>> shown(" "), shown("a"), shown(chr(7))
     ('␣', 'a', '·')
     """
-    return BLANKS.get(character) or (character if character.isprintable() else "·")
+    return BLANKS.get(character) or legible(character)
 
 
 def power(value: float, _: Any = None) -> str:
@@ -47,27 +47,44 @@ def power(value: float, _: Any = None) -> str:
     >>> power(1e-12), power(1.0), power(2.0)
     ('10⁻¹²', '1', '')
     """
-    exponent = round(math.log10(value)) if value > 0 else 0
+    exponent = round(math.log10(value)) if 0 < value < math.inf else 0
     if not math.isclose(value, 10.0**exponent, rel_tol=1e-6):
         return ""
-    raised = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return {0: "1", 1: "10"}.get(exponent) or f"10{raised}"
+    return {0: "1", 1: "10"}.get(exponent) or f"10{_raised(exponent)}"
 
 
-def log_scale(axis: Any) -> None:
-    """Make the x or y axis of axes that have their data logarithmic."""
+def number(value: float, _: Any = None) -> str:
+    """A number of three digits as it is set in print.
+
+    >>> number(-0.1384), number(1.1755e-38), number(2e6)
+    ('−0.138', '1.18·10⁻³⁸', '2·10⁶')
+    """
+    digits, _, exponent = f"{value:.3g}".partition("e")
+    return digits.replace("-", "−") + (f"·10{_raised(int(exponent))}" if exponent else "")
+
+
+def _raised(exponent: int) -> str:
+    return str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def log_scale(axis: Any, values: np.ndarray) -> None:
+    """A logarithmic x or y axis, with room for the values, of any size that floats can have."""
+    exponents = np.log10(values[np.isfinite(values) & (values > 0)])
+    room = max(0.05 * float(np.ptp(exponents)), 0.15)
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    limits = 10 ** max(exponents.min() - room, -323.0), 10 ** min(exponents.max() + room, 308.0)
+    getattr(axis.axes, f"set_{axis.axis_name}lim")(*limits)
     log_ticks(axis)
 
 
 def log_ticks(axis: Any) -> None:
-    """Powers of ten as the numbers of a logarithmic axis; within one power, some numbers between."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
+    """Powers of ten as the numbers of a logarithmic axis; within few of them, some numbers between."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
-    if high / low < 30:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        axis.set_major_formatter(ScalarFormatter())
+    if high < 300 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1, 3)))
+        axis.set_major_formatter(FuncFormatter(number))
     else:
         axis.set_major_locator(LogLocator(numticks=8))
         axis.set_major_formatter(FuncFormatter(power))
@@ -80,7 +97,8 @@ def log_line(axes: Any, values: np.ndarray, look: Look, label: str) -> Any:
     A mark at the lower edge where a value is 0, at the upper one where it is infinite or not a number.
     """
     times, positive = np.arange(len(values)), np.isfinite(values) & (values > 0)
-    shape = {"color": look.color, "marker": look.marker, "markersize": 3.2}
+    width = 1.5 if len(values) <= 200 else 0.8
+    shape = {"color": look.color, "marker": look.marker, "markersize": 3.2, "linewidth": width}
     (line,) = axes.plot(
         times, np.where(positive, values, np.nan), linestyle=look.linestyle, label=label,
         markevery=max(1, len(values) // 12), **shape,
@@ -93,17 +111,22 @@ def log_line(axes: Any, values: np.ndarray, look: Look, label: str) -> Any:
     return line
 
 
-def time_axis(axes: Any, steps: int, text: str = "", *, room: int = 100) -> None:
+def time_axis(axes: Any, steps: int, text: str = "", *, room: int = 80) -> None:
     """Steps along x; each with its character, where there is room for as many."""
-    from matplotlib.ticker import MaxNLocator
-
     if text and steps <= room:
-        axes.set_xticks(range(steps), [shown(c) for c in text[:steps]], rotation=0, fontsize=8 if steps <= 60 else 6)
+        axes.set_xticks(range(steps), [shown(c) for c in text[:steps]], fontsize=8 if steps <= 0.6 * room else 7)
         axes.tick_params(axis="x", length=0)
         axes.set_xlabel("what is read, step by step")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_numbers(axes.xaxis)
         axes.set_xlabel("step t")
+
+
+def whole_numbers(axis: Any) -> None:
+    """Whole numbers alone along an axis, however short it is."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
 def grid(
@@ -127,12 +150,14 @@ def colour_bar(figure: Any, mesh: Any, axes: Any, label: str, *, log: bool = Fal
     return bar
 
 
-def legend(figure: Any, axes: Any, **options: Any) -> Any:
+def legend(figure: Any, handles: Sequence[Any], **options: Any) -> Any:
     """Which line is which, below the axes and never over the lines."""
-    return figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", handlelength=3.2, **options)
+    labels = [str(handle.get_label()) for handle in handles]
+    return figure.legend(handles, labels, loc="outside lower left", handlelength=3.2, **options)
 
 
 __all__ = [
     "COLOURS", "DASHES", "DECADES", "INK", "LINEAR", "LOG", "PALE", "PAPER", "QUIET", "SIGNED", "Look", "colour_bar",
-    "grid", "legend", "log_line", "log_scale", "log_ticks", "look", "power", "shown", "time_axis",
+    "grid", "legend", "log_line", "log_scale", "log_ticks", "look", "number", "power", "shown", "time_axis",
+    "whole_numbers",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import COLOURS, INK, legend, log_scale
+from .axes import COLOURS, INK, legend, log_scale, number, whole_numbers
 from .figure import Plot, host
 
 KEY = "gradient_norm"  # in the records of a run
@@ -43,18 +43,25 @@ def clip(history: Sequence[float] | Sequence[Mapping[str, Any]], threshold: floa
 
     def paint(figure: Any) -> None:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        size = 8 if len(before) <= 200 else 3
-        top.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), label=f"threshold {threshold:g}")
-        top.vlines(ends[clipped], after[clipped], before[clipped], color=COLOURS[1], linewidth=0.5, alpha=0.6)
-        top.scatter(ends[clipped], before[clipped], size, COLOURS[1], marker="^", label="before, clipped")
-        top.scatter(ends[~clipped], before[~clipped], size, COLOURS[0], marker="o", label="as it was")
+        size = 10 if len(before) <= 200 else 3
+        words = f"threshold {number(threshold)}"
+        drawn = [top.axhline(threshold, color=INK, linewidth=0.9, linestyle=(0, (6, 3)), label=words)]
+        top.vlines(ends[clipped], after[clipped], before[clipped], color=COLOURS[1], linewidth=0.6, alpha=0.6)
+        for there, colour, marker, words in (
+            (clipped, COLOURS[1], "^", "before; clipped down to the threshold"),
+            (~clipped, COLOURS[0], "o", "as it was"),
+        ):
+            if there.any():
+                drawn.append(top.scatter(ends[there], before[there], size, colour, marker=marker, label=words))
         if (before > 0).any():
-            log_scale(top.yaxis)
-        top.set_ylabel("‖g‖")
-        legend(figure, top, ncols=3, markerscale=1.6)
-        below.fill_between(ends, 100 * share, step="pre", color=COLOURS[1], alpha=0.35, linewidth=0)
-        below.plot(ends, 100 * share, drawstyle="steps-pre", color=COLOURS[1], linewidth=1)
+            log_scale(top.yaxis, np.append(before, threshold))
+        top.set_ylabel("norm ‖g‖ of the gradient")
+        legend(figure, drawn, ncols=3, markerscale=1.6)
+        sides = np.arange(len(before) + 1) + 0.5
+        below.stairs(100 * share, sides, fill=True, color=COLOURS[1], alpha=0.35)
+        below.stairs(100 * share, sides, baseline=None, color=COLOURS[1], linewidth=1)
         below.set(ylim=(0, 103), yticks=(0, 50, 100), ylabel="% clipped", xlabel="update")
+        whole_numbers(below.xaxis)
 
-    default = f"Clipping: {clipped.mean():.0%} of {len(before):,} gradients were longer than {threshold:g}"
+    default = f"Clipping: {clipped.mean():.0%} of {len(before):,} gradients were longer than {number(threshold)}"
     return Plot("clip", title or default, {"before": before, "after": after, "share": share}, paint, (6.8, 3.8))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import math
 import textwrap
-import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from .figure import Plot
 from .gates import gates
 from .lag import lag
 from .norms import norms
-from .reading import LOSSES, Reading, passage, trained, untrained
+from .reading import LOSSES, Reading, counted, passage, trained, untrained
 from .search import PREDICATES
 from .spectra import jacobians
 from .units import units
@@ -61,12 +61,7 @@ def add(commands: Any) -> None:
 def main(name: str, *, out: str, **options: Any) -> int:
     """Draw one and save it; 0. Raises UserError, ValueError or OSError where it cannot be drawn as asked."""
     picture = COMMANDS[name].draw(argparse.Namespace(**options))
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always")
-        path = picture.save(out)
-    for remark in remarks:
-        print(f"python -m viz: {remark.message}", file=sys.stderr)
-    print(f"{path}: {picture.title}")
+    print(f"{picture.save(out)}: {picture.title}")
     return 0
 
 
@@ -77,8 +72,11 @@ def _readings(given: Any) -> list[Reading]:
     text = passage(given.text, given.steps)
     how = {key: getattr(given, key) for key in ("hidden", "layers", "loss", "dtype", "seed")}
     found = [untrained(cell, text, **how) for cell in given.cell]
-    for reading in found if given.updates else ():
-        learnt(reading, threshold=1.0, updates=given.updates)
+    if given.updates:
+        for reading in found:
+            learnt(reading, threshold=1.0, updates=given.updates)
+        about = f"{counted(given.hidden)}, after {given.updates} updates"
+        found = [replace(reading, about=about) for reading in found]
     return found
 
 
@@ -88,25 +86,34 @@ def _reading(given: Any) -> Reading:
     return _readings(given)[0]
 
 
+def _of(picture: Plot, *names: str) -> Plot:
+    """The picture with a title that also says which net is seen."""
+    return replace(picture, title=f"{picture.title} ({', '.join(names)})")
+
+
 def _norms(given: Any) -> Plot:
     found = _readings(given)
-    problems = {each.name: each.problem for each in found}
-    return norms(problems if len(found) > 1 else found[0].problem, text=found[0].text)
+    one, text = found[0], found[0].text
+    if len(found) == 1:
+        return _of(norms(one.problem, text=text), one.name, one.about)
+    if len({each.name for each in found}) < len(found):
+        raise UserError(f"--cell {' '.join(given.cell)}: a cell is there twice")
+    return _of(norms({each.name: each.problem for each in found}, text=text), one.about)
 
 
 def _lag(given: Any) -> Plot:
     reading = _reading(given)
-    return lag(reading.problem, given.wrt, text=reading.text)
+    return _of(lag(reading.problem, given.wrt, text=reading.text), reading.name, reading.about)
 
 
 def _jacobians(given: Any) -> Plot:
     reading = _reading(given)
-    return jacobians(reading.problem, text=reading.text)
+    return _of(jacobians(reading.problem, text=reading.text), reading.name, reading.about)
 
 
 def _gates(given: Any) -> Plot:
     reading = _reading(given)
-    return gates(reading.problem, text=reading.text, unit=given.unit)
+    return _of(gates(reading.problem, text=reading.text, unit=given.unit), reading.name, reading.about)
 
 
 def _units(given: Any) -> Plot:
@@ -117,12 +124,14 @@ def _units(given: Any) -> Plot:
         raise UserError(f"--state {name}: this net carries {', '.join(states)}")
     guesses = reading.guesses() if given.trained else None
     how = {"unit": given.unit, "predicate": given.predicate, "count": given.count}
-    return units(states[name], reading.text, **how, guesses=guesses)
+    picture = units(states[name], reading.text, **how, guesses=guesses)
+    return _of(picture, f"{name} of {reading.name}", reading.about)
 
 
 def _connect(given: Any) -> Plot:
     reading = _reading(given)
-    return connect(reading.logits, reading.xs, reading.text, at=given.at, characters=reading.characters)
+    picture = connect(reading.logits, reading.xs, reading.text, at=given.at, characters=reading.characters)
+    return _of(picture, reading.name, reading.about)
 
 
 def _clip(given: Any) -> Plot:
@@ -131,9 +140,16 @@ def _clip(given: Any) -> Plot:
         records = [record for record in run.records() if KEY in record]
         if not records:
             raise UserError(f"{run.folder} has no steps yet; train it: {run.resume}")
-        return clip(records, given.threshold or run.config["options"]["clip"])
-    reading, threshold = _reading(argparse.Namespace(**vars(given) | {"updates": 0})), given.threshold or 1.0
-    return clip(learnt(reading, threshold=threshold, updates=given.updates), threshold)
+        return _of(clip(records, _threshold(given, run.config["options"]["clip"])), run.folder.name)
+    reading, threshold = _reading(argparse.Namespace(**vars(given) | {"updates": 0})), _threshold(given, 1.0)
+    picture = clip(learnt(reading, threshold=threshold, updates=given.updates), threshold)
+    return _of(picture, reading.name, counted(given.hidden))
+
+
+def _threshold(given: Any, default: float) -> float:
+    if given.threshold is not None and not 0 < given.threshold < math.inf:
+        raise UserError(f"--threshold {given.threshold:g}: it must be more than 0, and finite")
+    return default if given.threshold is None else given.threshold
 
 
 def _attention(given: Any) -> Plot:
@@ -141,7 +157,8 @@ def _attention(given: Any) -> Plot:
         raise UserError("attention draws an encoder-decoder, which no run of char-lm is; leave --run out")
     text = texts.load(given.text).text[: given.steps] if given.text else "backward"
     weights, written = reversing(given.cell[0], text, hidden=given.hidden, updates=given.updates, seed=given.seed)
-    return attention(weights, text, written, view=given.view)
+    about = f"{zoo.get(given.cell[0]).__name__}, {counted(given.hidden)}, after {given.updates} updates"
+    return _of(attention(weights, text, written, view=given.view), about)
 
 
 NUMBER: Mapping[str, Any] = {"type": int, "metavar": "N"}

@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-from .axes import shown
+from .axes import number, shown
 from .figure import QUIET, Plot, host
 from .textgrid import ROW, page_axes, page_size, paint_text, used
 
@@ -63,7 +63,7 @@ def connect(
     def headline(i: int) -> str:
         k = outputs[i]
         symbol = f"“{shown(characters[k])}”" if k < len(characters) else f"output {k}"
-        return f"step {steps[i]}: logit of {symbol} next; darkest = {norms[i].max():.3g}"
+        return f"step {steps[i]}: logit of {symbol} next; the darkest, the longest: {number(norms[i].max())}"
 
     def paint(figure: Any) -> dict[str, Any]:
         axes = figure.add_subplot()
@@ -78,7 +78,7 @@ def connect(
         page_axes(axes, columns, y)
         return notes
 
-    default = "Connectivity: what the framed step depends on, ‖∂ logit / ∂ x‖"
+    default = "Connectivity: what the framed step depends on, ‖∂logit/∂xτ‖"
     data = {"norms": norms, "steps": np.array(steps), "outputs": np.array(outputs)}
     symbols = "".join(characters)
     return Plot("connect", title or default, data, paint, page_size(columns, height), text + symbols)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import textwrap
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,18 +77,19 @@ class Plot:
         if format == "html" and self.page:
             return self.page().encode()
         figure, notes = self._drawn()
-        if format != "svg" and (unknown := missing(self.text)):
+        if format != "svg" and (unknown := missing(self.text + self.title)):
             warnings.warn(
                 f"{self.name}: no font here has {unknown}, drawn as boxes; save as .svg, which the viewer draws with "
                 "other fonts, or install some (on Debian: apt install fonts-noto-core fonts-noto-cjk)",
                 stacklevel=3,
             )
-        file = io.BytesIO()
+        file, title = io.BytesIO(), legible(self.title or self.name)
         dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format]
-        with _styled(self.text), warnings.catch_warnings():
+        with _styled(self.text + self.title), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said above, once
-            figure.savefig(file, format=format, dpi=160, metadata={**dated, "Title": self.title or self.name})
-        return _described(file.getvalue(), self.title or self.name, notes) if format == "svg" else file.getvalue()
+            with np.errstate(over="ignore"):
+                figure.savefig(file, format=format, dpi=160, metadata={**dated, "Title": title})
+        return _described(file.getvalue(), title, notes) if format == "svg" else file.getvalue()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write to a file, its kind by its suffix, whole or not at all; returns its path.
@@ -108,14 +111,28 @@ class Plot:
         return f"Plot({self.name}: {', '.join(self.data)}); .save('{self.name}.svg') draws it, .data are its numbers"
 
     def _drawn(self) -> tuple[Figure, Mapping[str, Sequence[str]]]:
-        with _styled(self.text):
+        with _styled(self.text + self.title):
             from matplotlib.figure import Figure
 
             figure = Figure(figsize=self.size, layout="constrained")
             if self.title:
-                figure.suptitle(self.title)
-            notes = self.paint(figure)
+                figure.suptitle(_wrapped(self.title, self.size[0]))
+            with np.errstate(over="ignore"):  # ticks of axes up to the largest floats
+                notes = self.paint(figure)
         return figure, notes or {}
+
+
+def _wrapped(title: str, inches: float) -> str:
+    """In lines that fit; by the mean width of letters, since matplotlib would measure dollars as mathematics."""
+    letters = int(inches * 72 / 6.4)
+    if any(unicodedata.east_asian_width(c) in "WF" for c in title):
+        letters //= 2
+    return "\n".join(part for line in title.splitlines() for part in textwrap.wrap(legible(line), letters))
+
+
+def legible(text: str) -> str:
+    """A text with a dot for each character that has no form; files refuse some of those."""
+    return "".join(c if c.isprintable() else "·" for c in text)
 
 
 def host(array: Any) -> np.ndarray:
@@ -153,7 +170,7 @@ def _described(svg: bytes, title: str, notes: Mapping[str, Sequence[str]]) -> by
                     group.remove(path)  # of a cell that is masked
                 else:
                     _shortened(path)
-                    path.append(_titled(text))
+                    path.append(_titled(legible(text)))
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
@@ -173,5 +190,5 @@ def _shortened(path: ElementTree.Element) -> None:
 
 def _titled(text: str) -> ElementTree.Element:
     element = ElementTree.Element(f"{SVG}title")
-    element.text = "".join(c if c.isprintable() else "�" for c in text)
+    element.text = text
     return element

@@ -53,18 +53,21 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
 
     def paint(figure: Any) -> dict[str, Any]:
         figure.get_layout_engine().set(hspace=0.02)
-        parts = figure.subplots(len(bands), 2, width_ratios=(5, 1), squeeze=False)
+        parts = figure.subplots(len(bands), 2, width_ratios=(6, 1), squeeze=False)
         notes: dict[str, Any] = {}
         mesh: Any = None
         for (band, scatter), (name, rows) in zip(parts, bands.items(), strict=True):
             steps = [f"step {t}" + (f" {shown(text[t])}" if t < len(text) else "") for t in range(T)]
-            order = np.argsort(-np.nanmean(rows, 0)) if rows.shape[1] > MANY else np.arange(rows.shape[1])
+            in_order = rows.shape[1] <= MANY
+            order = np.arange(rows.shape[1]) if in_order else np.argsort(-np.nanmean(rows, 0))
             words = [f"{steps[t]}, unit {k}: {rows[t, k]:.6g}" for k in order for t in range(T)]
             gid = f"gate{len(notes)}"
             mesh, found = grid(band, np.ma.masked_invalid(rows.T[order]), words, gid=gid, cmap=LINEAR, vmin=0, vmax=1)
             notes |= found or {gid: []}
             last = band is parts[-1][0]
-            band.set_yticks([])
+            units = [unit] if unit is not None else sorted({0, rows.shape[1] - 1})
+            band.set_yticks(range(0, rows.shape[1], max(1, rows.shape[1] - 1)), units if in_order else [])
+            band.tick_params(axis="y", length=0, labelsize=7)
             band.set_ylabel(labels[name], rotation=0, ha="right", va="center")
             band.xaxis.set_visible(last)
             if last:
@@ -73,18 +76,20 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
             scatter.plot([0, 1], [1, 0], color=QUIET, linewidth=0.7)
             scatter.plot(right, left, "o", color=COLOURS[1], markersize=3, alpha=0.6, clip_on=False)
             scatter.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 1), yticks=(0, 1), aspect="equal")
-            scatter.tick_params(labelbottom=last)
+            scatter.tick_params(labelbottom=last, labelsize=7)
             scatter.set_ylabel(f"< {LOW}", fontsize=7)
             if last:
-                scatter.set_xlabel(f"share of steps > {HIGH}", fontsize=7)
-        place: Any = {"location": "left", "shrink": 0.6, "ticks": (0, 0.5, 1)}
-        bar = colour_bar(figure, mesh, parts[:, 0].tolist(), "shut … open", **place)
+                scatter.set_xlabel(f"> {HIGH}", fontsize=7)
+        parts[0, 1].set_title("share of steps", fontsize=7)
+        place: Any = {"location": "right", "aspect": 22, "fraction": 0.08, "ticks": (0, 0.5, 1)}
+        bar = colour_bar(figure, mesh, parts.ravel().tolist(), "shut … open", **place)
         bar.ax.set_yticklabels(["0", "½", "1"])
         return notes
 
-    which = "" if unit is None else f", unit {unit}"
-    default = f"Gates over the text{which}" if text else f"Gates along time{which}"
-    return Plot("gates", title or default, data, paint, (9.0, 0.8 + 1.05 * len(bands)), text)
+    rows = next(iter(bands.values())).shape[1]
+    which = f"unit {unit}" if unit is not None else f"a row for each of {rows} units" if rows > 1 else "one unit"
+    default = f"Gates over the text, {which}" if text else f"Gates along time, {which}"
+    return Plot("gates", title or default, data, paint, (7.2, 1.1 + 0.85 * len(bands)), text)
 
 
 def _labels(names: list[str]) -> dict[str, str]:

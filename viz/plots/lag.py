@@ -8,28 +8,29 @@ import numpy as np
 
 import tinygrad_rnn as tg
 
-from .axes import COLOURS, DECADES, LOG, PALE, QUIET, colour_bar, grid, shown
+from .axes import COLOURS, DECADES, LOG, PALE, QUIET, colour_bar, grid, number, shown, whole_numbers
 from .figure import Plot, host
 from .nudge import NUDGED, nudged
 
 
 class Labels(NamedTuple):
-    """What is written on the map of something: a cell, the margins, the columns, the title."""
+    """What is written on the map of something: a cell, the margins, the columns, how gradients reach it, the title."""
 
     cell: str
     losses: str
     uses: str
     column: str
+    way: str
     title: str
 
 
 LABELS = {
-    "θ": Labels("‖C[t, τ]‖", "‖dℓₜ/dθ‖", "‖Σₜ C‖", "use of θ = {} at step τ",
+    "θ": Labels("‖C[t, τ]‖", "‖dℓₜ/dθ‖", "‖Σₜ C‖", "use of θ = {} at step τ", "the use of θ at step τ",
                 "Lag map of {}: where the gradient of each loss comes from"),
-    "x": Labels("‖∂ℓₜ/∂xτ‖", "‖∂ℓₜ/∂x‖", "‖∂L/∂xτ‖", "input of step τ",
+    "x": Labels("‖∂ℓₜ/∂xτ‖", "‖∂ℓₜ/∂x‖", "‖∂L/∂xτ‖", "input of step τ", "the input of step τ",
                 "Lag map of the inputs: how each loss depends on what was read"),
     "state": Labels("‖∂ℓₜ/∂zτ₋₁‖", "over all τ", "‖∂L/∂zτ₋₁‖", "state that step τ receives",
-                    "Lag map of the states: how far each loss reaches back"),
+                    "the state that step τ receives", "Lag map of the states: how far each loss reaches back"),
 }  # fmt: skip
 MOST = 20_000_000  # numbers of all parts together, up to which they are kept to be added up
 
@@ -61,16 +62,20 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
     names, leaves = tg.bptt.parameter_names(problem.parameters), tg.tree.leaves(problem.parameters)
     sizes = [leaf.size for name, leaf in zip(names, leaves, strict=True) if wrt in (None, name)]
     whole = len(problem) ** 2 * sum(sizes) <= MOST  # then kept, so that parts can be added up
-    found = host(tg.bptt.lag_matrix(problem, wrt, arrays=whole).array)
-    norms = _norm(found, 2) if whole else found
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, with its place
+        found = host(tg.bptt.lag_matrix(problem, wrt, arrays=whole).array)
+        norms = _norm(found, 2) if whole else found
+    if not np.isfinite(norms).all():
+        t, tau = np.argwhere(~np.isfinite(norms))[0]
+        raise ValueError(f"lag: C[{t}, {tau}] is {norms[t, tau]}, no finite number; draw the steps before it")
+    if not norms.any():
+        raise ValueError(
+            f"lag: all parts are 0: no loss of this run depends on {name}, or by less than {norms.dtype} holds; "
+            "there is nothing to draw"
+        )
     data = {"norms": norms}
     if whole:
         data |= {"losses": _norm(found.sum(1) if what == "θ" else found, 1), "uses": _norm(found.sum(0), 1)}
-    if not np.isfinite(norms).all():
-        t, tau = np.argwhere(~np.isfinite(norms))[0]
-        raise ValueError(f"lag: C[{t}, {tau}] is {norms[t, tau]}, out of the range of floats; take fewer steps")
-    if not norms.any():
-        raise ValueError(f"lag: no loss of this run depends on {name}; there is nothing to draw")
     T = len(norms)
     past = np.tril(np.ones((T, T), bool))
     zero = past & (norms == 0)
@@ -92,20 +97,25 @@ def lag(problem: tg.bptt.Problem, wrt: str | None = None, *, text: str = "", tit
             parts = np.array([figure.add_subplot()])
             main = bottom = parts[0]
         if zero.any():
-            main.annotate("grey: exactly 0", (0.98, 0.96), xycoords="axes fraction", ha="right", color=QUIET)
             grid(main, np.ma.masked_where(~zero, norms), gid="zeros", cmap=ListedColormap([PALE]))
             if T <= 60:
                 rows, columns = np.nonzero(zero)
                 main.plot(columns, rows, ".", color=QUIET, markersize=2)
         colours = {"cmap": LOG, "norm": LogNorm(lowest, top)}
         mesh, notes = grid(main, np.ma.masked_where(norms == 0, norms), words, gid="lag", **colours)
+        if T > 4:
+            about = f"row t: the gradient of the loss of step t\ncolumn τ: by way of {label.way}"
+            main.text(0.98, 0.97, about, ha="right", va="top", color=QUIET, fontsize=8, transform=main.transAxes,
+                      linespacing=1.5)  # fmt: skip
         main.set_ylabel("loss at step t")
+        whole_numbers(main.yaxis)
+        whole_numbers(bottom.xaxis)
         if letters and T <= 40:
-            main.set_yticks(range(len(letters)), letters, fontsize=8 if T <= 24 else 6)
-        if letters and T <= 60:
-            bottom.set_xticks(range(len(letters)), letters, fontsize=8 if T <= 40 else 6)
-        bottom.set_xlabel(label.column.format(name))
-        bar = colour_bar(figure, mesh, parts.ravel().tolist(), label.cell, log=True, shrink=0.8)
+            main.set_yticks(range(len(letters)), letters, fontsize=8 if T <= 24 else 7)
+        if letters and T <= 50:
+            bottom.set_xticks(range(len(letters)), letters, fontsize=8 if T <= 40 else 7)
+        bottom.set_xlabel(label.column.format(name) + ("\ngrey, dotted: exactly 0" if zero.any() else ""))
+        bar = colour_bar(figure, mesh, parts.ravel().tolist(), label.cell, log=True, shrink=0.7, aspect=28)
         if least < lowest:
             bar.ax.set_xlabel("or less", fontsize=7)
         return notes
@@ -118,11 +128,14 @@ def _margins(right: Any, below: Any, losses: np.ndarray, uses: np.ndarray, label
     steps = np.arange(len(uses))
     right.barh(steps, losses, color=COLOURS[0], height=0.8)
     below.bar(steps, uses, color=COLOURS[0], width=0.8)
+    right.xaxis.tick_top()
+    right.xaxis.set_label_position("top")
+    right.spines[["top", "bottom"]].set_visible([True, False])
     right.set_xlabel(label.losses)
     below.set_ylabel(label.uses)
     for axis, each in ((right.xaxis, losses), (below.yaxis, uses)):
-        axis.set_ticks([0, each.max()], ["0", f"{each.max():.2g}"])
-    right.tick_params(axis="x", labelbottom=True)
+        axis.set_ticks([0, each.max()], ["0", number(each.max())])
+    right.tick_params(axis="x", labeltop=True, labelbottom=False)
     right.tick_params(axis="y", length=0)
 
 

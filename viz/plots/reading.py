@@ -33,10 +33,11 @@ class Reading:
     """A net reads a text, a character a step, and at each foretells the next.
 
     ``problem``: its losses along time, cross-entropies in nats, of one row. ``logits``: (T, B, V) from what the layers
-    read, ``xs`` (T, 1, I). ``characters``: what the logits are of.
+    read, ``xs`` (T, 1, I). ``characters``: what the logits are of. ``name`` and ``about`` say which net it is.
     """
 
     name: str
+    about: str
     text: str
     problem: tg.bptt.Problem
     logits: Callable[[Any], Any]
@@ -92,7 +93,7 @@ def untrained(cell: str, text: str, *, hidden: int, layers: int = 1, loss: str =
     counts = _counts(loss, len(ids) - 1)
     problem = model.problem(xs, tg.tensor(ids[1:, None]), mask=None if counts.all() else tg.tensor(counts[:, None]))
     name = zoo.get(cell).__name__ + (f", {layers} layers" if layers > 1 else "")
-    return Reading(name, text[:-1], problem, model, xs, vocabulary.characters)
+    return Reading(name, f"{counted(hidden)}, as it begins", text[:-1], problem, model, xs, vocabulary.characters)
 
 
 def trained(folder: str, text: str | None, steps: int, *, loss: str = "each") -> Reading:
@@ -126,9 +127,14 @@ def trained(folder: str, text: str | None, steps: int, *, loss: str = "each") ->
     problem = tg.bptt.Problem(model, step, model.begin(1), list(range(len(ids) - 1)))
     xs = model.embedding(tg.tensor(ids[:-1, None])).detach()
     return Reading(
-        f"{options['cell']} of {run.folder.name}", read[:-1], problem,
+        f"{options['cell']} of {run.folder.name}", counted(options["hidden"]), read[:-1], problem,
         lambda xs: model.head(model.rnn(xs)[0]), xs, vocabulary.characters,
     )  # fmt: skip
+
+
+def counted(hidden: int) -> str:
+    """So many units, as words."""
+    return f"{hidden} unit{'s' if hidden > 1 else ''}"
 
 
 def _counts(loss: str, steps: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .axes import number
 from .figure import QUIET, Plot
 from .search import Found, Predicate, checked, search_units
 from .textgrid import ROW, page_axes, page_size, paint_text, scale, spans, used
@@ -25,7 +26,7 @@ def units(
 
     Drawn is ``unit``; or, of those that ``search_units`` finds for ``predicate``, the first ``count``, with their
     correlations; or else the unit that varies most. Under each letter a bar shows the same value, up or down, on the
-    scale of [−1, 1] or, where units go beyond it, of the largest |value|. ``guesses``: what the net expects after each
+    scale of the largest |value| of all units, which is given. ``guesses``: what the net expects after each
     character, the likeliest first, to be said where the pointer rests. As .html a page in which the arrow keys flip
     through the units. ``data``: ``values`` (T, count), ``units`` and, after a search, ``correlations``. Raises
     ValueError for sizes that do not fit, a unit that there is not, and what ``search_units`` refuses.
@@ -43,7 +44,7 @@ def units(
         raise ValueError(f"units: {len(guesses)} guesses for {len(text)} characters; there is one after each")
     ranking = _ranking(values, text, unit, predicate)
     chosen = ranking[: 1 if predicate is None else max(1, count)]
-    top = float(max(1.0, abs(values).max()))
+    top = float(abs(values).max()) or 1.0
     columns, lines = used(text, COLUMNS)
     name = predicate if isinstance(predicate, str) else getattr(predicate, "__name__", "predicate")
     data = {"values": values[:, [u for u, _ in chosen]], "units": np.array([u for u, _ in chosen])}
@@ -51,8 +52,8 @@ def units(
         data["correlations"] = np.array([r for _, r in chosen])
 
     def headline(found: Found) -> str:
-        along = "" if predicate is None else f", correlation with {name} {found.correlation:+.2f}"
-        return f"unit {found.unit}{along}"
+        r = f"{found.correlation:+.2f}".replace("-", "−")
+        return f"unit {found.unit}" + ("" if predicate is None else f", correlation with {name} {r}")
 
     def paint(figure: Any) -> dict[str, Any]:
         axes = figure.add_subplot()
@@ -67,13 +68,14 @@ def units(
             if guesses is not None:
                 notes[f"unit{k}"] = [f"{note}, then {guess}" for note, guess in zip(notes[f"unit{k}"], guesses)]
             y += 0.6
-        words = f"red, bar up: positive; blue, bar down: negative; the darkest, the longest: ±{top:.3g}"
+        words = f"red, bar up: positive; blue, bar down: negative; the darkest, the longest: ±{number(top)}"
         axes.text(0, y + 0.3, words, va="center", color=QUIET, fontsize=7)
         page_axes(axes, columns, y + 0.9)
         return notes
 
     height = len(chosen) * (lines * ROW + 0.6 + 1.2 * (len(chosen) > 1)) + 0.9
-    default = headline(chosen[0]).capitalize() if len(chosen) == 1 else f"Units that go along with {name}"
+    single = headline(chosen[0]).capitalize() + (", which varies most" if unit is None and predicate is None else "")
+    default = single if len(chosen) == 1 else f"Units that go along with {name}"
     heading = title or ("Units over a text" if predicate is None else f"Units that go along with {name}")
     first = ranking[:FLIPPED]
 
@@ -97,18 +99,18 @@ def _page(
     guesses: Sequence[str] | None, title: str,
 ) -> str:  # fmt: skip
     """A page without anything from outside; colours are looked up in a table of 201, the same for every unit."""
-    steps = np.rint(values[:, [r.unit for r in ranking]] / top * 100).astype(int)
     table, inks = scale(np.arange(-100, 101) / 100, signed=True, top=1.0)
+    columns = [[float(f"{value:.4g}") for value in values[:, found.unit]] for found in ranking]
 
     def colour(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        at = np.rint(column / top * 100).astype(int) + 100
+        at = np.floor(column / top * 100 + 0.5).astype(int) + 100  # as the page does
         return table[at], [inks[i] for i in at]
 
     held = {
-        "values": steps.T.tolist(), "headlines": list(headlines), "colours": table.tolist(), "inks": inks, "top": top,
+        "values": columns, "headlines": list(headlines), "colours": table.tolist(), "inks": inks, "top": top,
         "guesses": list(guesses or []),
     }  # fmt: skip
-    body = spans(text, values[:, ranking[0].unit], colour)
+    body = spans(text, np.array(columns[0]), colour)
     script = json.dumps(held, ensure_ascii=True).replace("<", "\\u003c")  # no text can end the script
     words = {"title": html.escape(title), "head": html.escape(headlines[0]), "count": len(ranking)}
     return PAGE.format(**words, body=body, data=script)
@@ -141,11 +143,11 @@ function show(unit) {{
   at = (unit + data.values.length) % data.values.length;
   document.getElementById("head").textContent = data.headlines[at];
   data.values[at].forEach((value, t) => {{
-    const span = spans[t];
-    span.style.background = data.colours[value + 100];
-    span.style.color = data.inks[value + 100];
+    const span = spans[t], shade = Math.floor(value / data.top * 100 + 0.5) + 100;
+    span.style.background = data.colours[shade];
+    span.style.color = data.inks[shade];
     span.className = value > 0 ? "p" : value < 0 ? "n" : "z";
-    span.title = (value * data.top / 100).toFixed(2) + (data.guesses.length ? ", then " + data.guesses[t] : "");
+    span.title = value + (data.guesses.length ? ", then " + data.guesses[t] : "");
   }});
 }}
 document.getElementById("back").onclick = () => show(at - 1);
