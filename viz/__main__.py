@@ -12,7 +12,7 @@ from typing import Any
 from zoo.errors import UserError
 
 from . import commands as single
-from . import graphs
+from . import graphs, measure
 from .explorer import command as explorer
 from .plots import commands as plots
 
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line: the subcommands of every module that has some."""
     top = argparse.ArgumentParser(prog=PROGRAM, description="Pictures of recurrent computations.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (graphs, explorer, single, plots):
+    for module in (graphs, explorer, single, plots, measure):
         module.add(commands)
     return top
 

@@ -28,7 +28,7 @@ def test_every_command_is_one_that_can_be_given(each: object) -> None:
 def test_every_subcommand_is_shown() -> None:
     shown = {shlex.split(each.command)[0] for each in EXHIBITS if each.command}
     commands = next(action.choices for action in parser()._actions if action.choices)
-    assert shown == set(commands) - {"gallery"}
+    assert shown == set(commands) - {"gallery", "measure"}
 
 
 def test_pictures_and_a_page_are_written(tmp_path: Path) -> None:

@@ -143,4 +143,6 @@ byId("caption").textContent = DATA.captions[state.frame];
 measure();
 redraw({ moved: true });
 addEventListener("hashchange", () => { recall(); redraw(); });
-document.body.dataset.ready = Math.round(performance.now()); // milliseconds since the page began to load
+requestAnimationFrame(() => setTimeout(() => { // the first frame is drawn
+  document.body.dataset.ready = Math.round(performance.now()); // milliseconds since the page began to load
+}));
