@@ -8,17 +8,19 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from . import style
 from .box import Box
-from .labels import placed
+from .labels import interrupted, placed
 from .layout import Layout, arrange
 from .marks import Along, Below, Mark
 from .route import outside, pos
 from .trace import Trace, TraceNode
 from .wires import Wire, room, wires
-from .wrap import wrapped
+from .wrap import fitting, wrapped
+
+Wrap = int | Literal["auto"] | None
 
 GRAPH = {"layout": "nop2", "splines": "true", "outputorder": "nodesfirst", "bgcolor": style.PAPER, "pad": "0.15"}
 NODE = {"fixedsize": "true", "fontname": style.FONT, "fontcolor": style.INK, "margin": "0"}
@@ -38,6 +40,7 @@ LINES = {  # drawn in this order, messages on top
 ARROW = {  # lengths of their arrowheads
     "parameter": 6.0, "forward": 7.0, "dropped": 7.0, "recurrent": 8.0, "backward": 7.0, "cut": 2.0, "sensitivity": 7.0,
 }  # fmt: skip
+PAGE = 2000.0  # points; on a screen or a sheet a wider picture has letters too small to read
 BORDER = 4.0  # Graphviz draws a second border so far outside of the first
 WHEN = {"step": "every step t"}  # what stands under a column that is not one step
 LEGEND = {
@@ -53,21 +56,22 @@ LEGEND = {
 
 def to_dot(
     trace: Trace, *, parameters: bool = True, captions: Sequence[str] = (), show: str = "norm",
-    along: Along | None = None, below: Below | None = None, wrap: int | None = None,
+    along: Along | None = None, below: Below | None = None, wrap: Wrap = None,
 ) -> str:  # fmt: skip
     """The picture of a trace as DOT text, laid out here: `layout=nop2` tells Graphviz to draw, not to arrange.
 
     `show` says what is written beside messages; `along` and `below` add marks: to the columns, under the drawing;
-    `wrap` is how many steps stand in a row.
+    `wrap` is how many steps stand in a row: a number, "auto" (as many as a page is wide) or None (all).
     """
     import graphviz
 
     plan = arrange(trace, parameters=parameters, room=room(trace, show))
     plan.marks += along(plan) if along else ()
     lines, plan.frames = placed(list(wires(trace, plan, show)), plan.frames, _taken(plan))
+    plan.marks = list(interrupted(plan.marks, lines))
     lines = list(_below_bars(lines, plan))
-    if wrap is not None:
-        plan, lines = wrapped(plan, lines, wrap)
+    if (columns := fitting(plan, PAGE) if wrap == "auto" else wrap) is not None:
+        plan, lines = wrapped(plan, lines, columns)
     graph = graphviz.Digraph("unrolled", graph_attr=GRAPH, node_attr=NODE, edge_attr=EDGE)
     _write_background(graph, trace, plan, captions)
     names = identifiers(node.id for node in trace.nodes)
@@ -209,9 +213,9 @@ def _below_bars(lines: Iterable[Wire], plan: Layout) -> Iterator[Wire]:
         low, high = sorted((wire.path[0][1], wire.path[-1][1]))
         parts = [wire.path]
         for name, bar in bars.items():
-            if low < bar.bottom and bar.top < high and name not in (wire.source, wire.target):
-                if any(bar.left < x < bar.right for x, y in wire.path if bar.bottom <= y <= bar.top):
-                    parts = [one for part in parts for one in outside(part, bar.bottom, bar.top)]
+            passes = low < bar.bottom and bar.top < high and name not in (wire.source, wire.target)
+            if passes and any(bar.left < x < bar.right for x, y in wire.path if bar.bottom <= y <= bar.top):
+                parts = [one for part in parts for one in outside(part, bar.bottom, bar.top)]
         for path in parts:
             last = path is parts[-1]
             yield replace(wire, path=path, label=wire.label if last else "", head=wire.head and last)

@@ -144,6 +144,15 @@ def _window(text: str) -> tuple[int, int]:
     return start, stop
 
 
+def _wrap(text: str) -> int | str | None:
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of columns, nor auto or none") from None
+
+
 def _choice(words: Any, default: str, help: str) -> dict[str, Any]:
     return {"choices": tuple(words), "default": default, "help": f"{help} (default: {default})"}
 
@@ -157,7 +166,8 @@ LONG: dict[str, Mapping[str, Any]] = {
     "fold": _choice(FOLDS, "auto", "fold the middle of a long sequence into one column"),
     "max-nodes": {**NUMBER, "default": 400, "help": "fold what has more nodes (default: 400)"},
 }
-WRAP: dict[str, Mapping[str, Any]] = {"wrap": {**NUMBER, "help": "so many columns in a row"}}
+WRAP_HELP = "so many columns in a row; none: all in one (default: as many as a page is wide)"
+WRAP: dict[str, Mapping[str, Any]] = {"wrap": {"type": _wrap, "default": "auto", "metavar": "N", "help": WRAP_HELP}}
 TOPOLOGY = {"topology": {"metavar": "NAME", "help": "a small net of this kind instead, such as encoder-decoder-state"}}
 
 
@@ -223,7 +233,7 @@ window:EVERY,BACK, artbp:LENGTH (at random, what passes weighted).""",
         {
             "topology": TOPOLOGY["topology"],
             "way": {"default": "chunks:2", "metavar": "WAY", "help": "how to truncate (default: %(default)s)"},
-        } | LEVEL | WRAP | _out("truncation.svg"),
+        } | LEVEL | LONG | WRAP | _out("truncation.svg"),
         _truncation,
     ),
 }  # fmt: skip

@@ -9,14 +9,16 @@ from dataclasses import replace
 
 from . import style
 from .box import Box
+from .marks import Mark
 from .route import Point
 from .wires import Wire
 
 SQUARE = 48.0  # what is near a place is looked up by squares so wide
 CAPITALS = 0.9  # height of a line of text that must stay free, in units of the font size
 RAISED = 1.0  # by which letters stand above the middle of their line
+RULE = 2.0  # a mark that is no wider is a line
 STRIDE = 6.0  # between the places along a line where its number may stand
-AWAY = (3.0, 11.0, 20.0, 30.0)  # from a line to its number: beside it, beyond the other one of the pair, beyond a neighbour
+AWAY = (3.0, 11.0, 20.0, 30.0)  # from a line to its number: beside it, beyond the other one of the pair, farther
 STEP = 3.0  # between the points by which a curve is known
 
 Frame = tuple[str, Box, Box]  # name, box, box of the name
@@ -66,6 +68,23 @@ def _first_free(space: _Space, wire: Wire) -> Point:
     return best
 
 
+def interrupted(marks: Iterable[Mark], lines: Iterable[Wire]) -> Iterator[Mark]:
+    """The marks, upright lines among them in pieces, so that they strike no number."""
+    labels = [_box(wire, wire.label_at) for wire in lines if wire.label]
+    for mark in marks:
+        if not mark.behind or mark.box.width > RULE:
+            yield mark
+            continue
+        x, floor, piece = mark.box.x, mark.box.bottom, 0
+        crossed = sorted((box.bottom - 1, box.top + 1) for box in labels if box.left < x < box.right)
+        for bottom, top in [*crossed, (mark.box.top, mark.box.top)]:
+            if floor < bottom <= mark.box.top:
+                box = Box.between(mark.box.left, mark.box.right, floor, bottom)
+                yield replace(mark, name=f"{mark.name}_{piece}" if piece else mark.name, box=box)
+                piece += 1
+            floor = max(floor, top)
+
+
 def _corners(frame: Box, words: Box) -> Iterator[Box]:
     """Where the name of a frame may stand: in a corner, or else along its top or bottom."""
     right = frame.right - frame.left - 16 - words.width
@@ -96,7 +115,7 @@ def _places(wire: Wire) -> Iterator[Point]:
 
 
 class _Space:
-    """What there is: boxes and curves by squares; lines along an axis, of which many share a stretch, by where it is."""
+    """What there is: boxes and curves by squares; lines along an axis, of which many share a stretch, by its place."""
 
     def __init__(self) -> None:
         self.boxes: dict[tuple[int, int], list[Box]] = defaultdict(list)

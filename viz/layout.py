@@ -51,7 +51,7 @@ class Layout:
     axes: list[float] = field(default_factory=list)  # the middle of its nodes
     rows: list[tuple[float, float]] = field(default_factory=list)  # bottom and top of each row
     bands: dict[int, Box] = field(default_factory=dict)  # time step → what lies behind its column
-    frames: list[tuple[str, Box, Box]] = field(default_factory=list)  # of each cell drawn op by op: name, box, name's box
+    frames: list[tuple[str, Box, Box]] = field(default_factory=list)  # name, box, name's box of each cell drawn by op
     marks: list[Mark] = field(default_factory=list)  # what moves with the columns: cuts, chunks, sums
     again: list[tuple[str, Box]] = field(default_factory=list)  # node → what else is drawn of it, in other rows
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 
@@ -14,9 +14,8 @@ import tinygrad_rnn as tg
 
 from . import style
 from .layout import Layout
-from .long import Fold, shorten
 from .marks import Mark, text
-from .picture import Level, Params, Picture, at_level, captions_of, checked_wrap
+from .picture import Look, Options, Picture
 from .problem import recorded
 from .trace import Trace, TraceEdge, TraceNode
 from .wires import SHOWN
@@ -37,14 +36,7 @@ def messages(
     show: Literal["norm", "shape", "value"] = "norm",
     *,
     identity: Literal["tooltip", "text"] = "tooltip",
-    level: Level = "cell",
-    params: Params = "shared",
-    captions: Sequence[str] = (),
-    title: str = "",
-    window: tuple[int, int] | None = None,
-    fold: Fold = "auto",
-    max_nodes: int = 400,
-    wrap: int | None = None,
+    **options: Unpack[Options],
 ) -> Picture:
     """The unrolled graph with the messages that travel along it, in one direction or in both.
 
@@ -75,14 +67,14 @@ def messages(
         raise TypeError(f"messages draws a tg.bptt.Problem or a trace, not {type(what).__name__}")
     if isinstance(what, Trace) and mode != "backward":
         raise ValueError(f"messages: mode={mode!r} needs a tg.bptt.Problem: a trace holds no forward messages")
+    look = Look("messages", **options)
     if isinstance(what, tg.bptt.Problem):
-        folded = fold == "always" or window is not None or len(what) > max_nodes / 4
-        trace = recorded(what, values=folded or show == "value")
+        trace = recorded(what, values=show == "value" or look.folds(len(what)))
     else:
         trace = what
     if show == "value" and not any(edge.value is not None for edge in trace.edges):
         raise ValueError("messages: show='value' needs messages that were kept: viz.trace(…, values=True)")
-    drawn = at_level("messages", trace, level, params)
+    drawn = look.at_level(trace)
     meetings: list[Meeting] = []
     if isinstance(what, tg.bptt.Problem) and mode != "backward":
         found = tg.bptt.messages(what)
@@ -91,12 +83,9 @@ def messages(
         drawn = with_sensitivities(drawn, named_norms(what, found), shapes, meetings)
     if mode == "forward":
         drawn = replace(drawn, edges=[e if _is_forward(e) else replace(e, message=None) for e in drawn.edges])
-    short = shorten(drawn, window=window, fold=fold, max_nodes=max_nodes)
     along = _Sums(tuple(meetings)) if meetings and identity == "text" else None
-    note = f"{short.note} {SUMS}".strip() if along else short.note
-    short = replace(short, title=title or f"{style.title(drawn)}: {WORDS[mode]}", note=note)
-    captions = captions_of("messages", captions, drawn, short)
-    return Picture(short, params == "shared", captions, show, along, wrap=checked_wrap(wrap))
+    title = f"{style.title(drawn)}: {WORDS[mode]}"
+    return look.picture(drawn, title=title, note=SUMS if along else "", show=show, along=along)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import ceil
 
 from . import style
 from .box import Box
@@ -64,6 +65,20 @@ def wrapped(plan: Layout, lines: list[Wire], columns: int) -> tuple[Layout, list
     )  # fmt: skip
     made.marks += _hints(plan, rows, starts, ends)
     return made, list(_cut(lines, rows))
+
+
+def fitting(plan: Layout, page: float) -> int | None:
+    """How many steps a row may have so that rows are no wider than a page and about as long as each other.
+
+    None where all steps fit into one row.
+    """
+    steps = [side for at, side in enumerate(plan.columns) if plan.grid.time(at) is not None]
+    whole = Box.around(plan.boxes.values())
+    if len(steps) < 2 or whole.width <= page:
+        return None
+    pitch = (steps[-1][0] - steps[0][0]) / (len(steps) - 1)
+    most = max(1, int((page - (steps[0][0] - whole.left)) / pitch))
+    return ceil(len(steps) / ceil(len(steps) / most))
 
 
 def _rows(plan: Layout, starts: list[int], ends: list[int]) -> list[Row]:

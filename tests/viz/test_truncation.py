@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tests.viz.geometry import clashes, drawing
 from viz.example import Example
 from viz.render import render
 from viz.style import number
@@ -61,7 +62,10 @@ def test_a_random_truncation_shows_one_draw_with_the_weights_of_what_passes() ->
     picture = truncation(problem, way, rng=tg.random.Generator(5))
     updates = list(way.updates(problem, rng=tg.random.Generator(5)))
     stops = [u.t for u in updates]
-    assert sorted(labels(picture.dot, "lost_")) == [f"lost_{at}" for at in stops[:-1]]
+    lost = tg.bptt.cuts(problem, stops[:-1]).norms.array
+    assert labels(picture.dot, "lost_") == {
+        f"lost_{at}": f"loses {number(float(np.linalg.norm(row)))}" for at, row in zip(stops[:-1], lost, strict=True)
+    }
     starts = [0, *stops[:-1]]
     weights = {
         f"weight_{start + i}": f"× {number(1 / (1 - way.probability(i)))}"  # type: ignore[attr-defined]
@@ -97,9 +101,40 @@ def test_ways_that_do_not_cut_are_refused(way: str, complaint: str) -> None:
         truncation(example("synced", "ElmanRNN", hidden=3), way)
 
 
-def test_more_steps_than_can_be_drawn_are_refused() -> None:
-    problem = Example(cell="ElmanRNN", steps=401, hidden=2).problem()
-    with pytest.raises(ValueError, match="401 steps, each a column; draw a problem of at most 400"):
-        truncation(problem, "chunks:3")
+def test_what_is_no_problem_is_refused() -> None:
     with pytest.raises(TypeError, match=r"draws a tg\.bptt\.Problem, not str"):
         truncation("chunks:3", "chunks:3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", ["chunks:40", "window:10,30", "artbp:30"])
+def test_a_long_run_is_folded_and_its_cuts_together_lose_what_they_lost(way: str) -> None:
+    problem = Example(cell="ElmanRNN", steps=401, hidden=2, dtype="float64").problem()
+    picture = truncation(problem, way)
+    assert picture.trace.steps == [0, 1, 2, 3, 398, 399, 400] and "t = 3 … 397 folded" in picture.trace.note
+    chosen = tg.bptt.strategy(way)
+    drawn = chosen
+    if isinstance(chosen, tg.bptt.ARTBP):
+        drawn = [u.t for u in chosen.updates(problem, rng=tg.random.Generator(0))][:-1]  # type: ignore[assignment]
+    found = tg.bptt.cuts(problem, drawn)
+    (inside,) = [part for name, part in labels(picture.dot, "lost_").items() if part.startswith("together")]
+    places = [k for k, at in enumerate(found.at.array.tolist()) if 3 < at < 398]
+    total = np.linalg.norm([np.linalg.norm(lost.array[places].sum(0)) for lost in found.lost.values()])
+    assert inside == f"together lose {number(float(total))}"
+    assert f"✂ × {len(places)}" in labels(picture.dot, "scissors_").values()
+    render(picture.dot)
+
+
+def test_a_long_run_loses_in_sum_what_its_parameters_miss() -> None:
+    problem = Example(cell="ElmanRNN", steps=120, hidden=2, dtype="float64").problem()
+    full, window = truncation(problem, "chunks:50", fold="never"), truncation(problem, "chunks:50", window=(48, 52))
+    shares = [re.findall(r'"([\d.]+ %[^"]*)"', picture.dot) for picture in (full, window)]
+    assert shares[0] == shares[1] != []
+    assert labels(window.dot, "lost_").keys() == {"lost_50", "lost_100"}
+    assert labels(full.dot, "lost_") == labels(window.dot, "lost_")
+
+
+@pytest.mark.parametrize("way", ["chunks:3", "window:2,4", "artbp:3", "chunks:40"])
+def test_nothing_is_in_the_way_of_anything(way: str) -> None:
+    for steps in (8, 101):
+        problem = Example(cell="LSTM", steps=steps, hidden=2, dtype="float64").problem()
+        assert list(clashes(drawing(truncation(problem, way).dot))) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -31,16 +32,17 @@ class Cuts(NamedTuple):
     norms: Named
 
 
-def cuts(problem: Problem, truncation: str | Strategy) -> Cuts:
-    """What each cut of ``chunks:LENGTH`` or ``window:EVERY,BACK`` takes away from the gradient of a run.
+def cuts(problem: Problem, truncation: str | Strategy | Sequence[int]) -> Cuts:
+    """What each cut of ``chunks:LENGTH``, of ``window:EVERY,BACK`` or before given steps takes away from the gradient.
 
         lost_c = m_c Γ_c,   Σ_c lost_c = ∂L/∂θ − estimate
 
     Γ_c = ∂z_{c−1}/∂θ through the steps from the cut before to this one, m_c = ∂L_c/∂z_{c−1}, L_c the losses that do not
     see past c: for chunks all later ones; for a window that begins at c those of its own update and of the later ones.
+    Steps that are given, in their order, begin chunks of any lengths, such as those of one draw of random cuts.
     One backward pass over the run, and for a window about ``back / every`` more; all steps are kept at once.
 
-    Raises ValueError for another strategy, and for a problem without steps.
+    Raises ValueError for another strategy, for a problem without steps, and for steps out of order or not inside it.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor(0.5, requires_grad=True)
@@ -51,8 +53,13 @@ def cuts(problem: Problem, truncation: str | Strategy) -> Cuts:
     >>> found.at.array.tolist(), found.lost[""].array.tolist()
     ([2], [2.6875])
     """
-    way = strategy(truncation)
-    if isinstance(way, Chunks):
+    way = strategy(truncation) if isinstance(truncation, str | Strategy) else [*truncation]
+    if isinstance(way, list):
+        starts = dues = way
+        edges = [*starts, len(problem)]
+        if any(one >= other for one, other in pairwise([0, *edges])):
+            raise ValueError(f"cuts: before the steps {starts}; these must rise, from 1 to {len(problem) - 1}")
+    elif isinstance(way, Chunks):
         starts = dues = list(range(way.length, len(problem), way.length))
         edges = [*starts, len(problem)]
     elif isinstance(way, Window):

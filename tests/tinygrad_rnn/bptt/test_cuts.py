@@ -94,6 +94,27 @@ def test_arrays_say_what_their_axes_are():
         np.testing.assert_allclose(found.norms.array[:, i], norms, rtol=1e-14)
 
 
+def test_chunks_of_any_lengths_lose_what_those_of_one_length_do_where_they_are_the_same():
+    p = problem("GRU", steps=9)
+    found, known = cuts(p, [3, 6]), cuts(p, "chunks:3")
+    assert found.at.array.tolist() == [3, 6]
+    np.testing.assert_array_equal(found.norms.array, known.norms.array)
+    uneven = cuts(p, [1, 2, 7])
+    alone = [
+        messages(Problem(p.parameters, p.step, messages(p).states[start], p.between(start, at))).sensitivities[-1]
+        for start, at in ((0, 1), (1, 2), (2, 7))
+    ]
+    for row, at in enumerate([1, 2, 7]):
+        here = np.concatenate([lost.array[row].reshape(-1) for lost in uneven.lost.values()])
+        np.testing.assert_allclose(here, messages(p).adjoints[at] @ alone[row], rtol=0, atol=1e-12 * abs(here).max())
+
+
+@pytest.mark.parametrize("places", [[0, 3], [3, 3], [6, 3], [9], [-1]])
+def test_cuts_out_of_order_or_outside_of_the_run_are_refused(places):
+    with pytest.raises(ValueError, match=r"cuts: before the steps \[.*\]; these must rise, from 1 to 8"):
+        cuts(problem("GRU", steps=9), places)
+
+
 def test_without_a_cut_nothing_is_lost():
     p = problem("GRU", steps=5)
     for way in ("chunks:5", "chunks:9", "window:1,5", "window:5,5"):
