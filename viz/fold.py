@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .trace import Trace, TraceEdge, TraceNode
@@ -26,6 +26,15 @@ def group(node: TraceNode) -> Hashable:
     return (node.role, node.time, node.layer if node.time is None else None)
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A folded trace, the node of it that each folded one is in, and the edges that each of its edges stands for."""
+
+    trace: Trace
+    inside: dict[str, str]
+    parts: list[list[TraceEdge]]
+
+
 def fold_cells(trace: Trace) -> Trace:
     """The same trace with one node per cell, time step and layer, and one edge per value that passes between two.
 
@@ -33,8 +42,11 @@ def fold_cells(trace: Trace) -> Trace:
     ‖Σ_e m_e‖ over the op-level edges e that it stands for. Messages of different sources (h and c of an LSTM) stay
     apart; `message_between` combines them.
     """
-    if trace.level == "cell":
-        return trace
+    return trace if trace.level == "cell" else folded(trace).trace
+
+
+def folded(trace: Trace) -> Folded:
+    """What `fold_cells` returns, of a trace that is op by op, and where everything went."""
     trace = _through_dropout(trace)
     places: dict[Hashable, int] = {}  # a number for each group: quicker to look up than what it is known by
     groups = {node.id: places.setdefault(group(node), len(places)) for node in trace.nodes}
@@ -67,7 +79,8 @@ def fold_cells(trace: Trace) -> Trace:
             )
         )  # fmt: skip
         arguments[target] += 1
-    return replace(trace, nodes=nodes, edges=edges, level="cell")
+    inside = {name: names[place] for name, place in groups.items()}
+    return Folded(replace(trace, nodes=nodes, edges=edges, level="cell"), inside, list(crossing.values()))
 
 
 def _through_dropout(trace: Trace) -> Trace:
@@ -120,9 +133,9 @@ def _fold_nodes(name: str, nodes: list[TraceNode], sources: set[str]) -> TraceNo
     ops = sum(node.ops for node in nodes if node.op != "leaf")
     if role == "other":
         last = next((node for node in reversed(nodes) if node.time is None), last)
-        if last.time is not None and label == NAMES["other"]:
+        if last.time is not None:
             modules = Counter(module for node in nodes if (module := _module(node)))
-            label = max(modules, key=modules.__getitem__, default=last.op)
+            label = max(modules, key=modules.__getitem__, default=last.op if label == NAMES["other"] else label)
     n = last  # written out: dataclasses.replace takes most of the time of a long sequence
     return TraceNode(
         name, n.cell or n.op, label, n.shape, n.dtype, n.time, n.layer, n.direction, role, n.cell, n.scope, n.stats,

@@ -20,6 +20,7 @@ from viz.example import Example
 from viz.explorer.content import content
 from viz.explorer.frames import schedule
 from viz.explorer.levels import levels, repeated
+from viz.explorer.view import VALUES
 from viz.fold import fold_cells
 from viz.trace import Trace
 from zoo.topology.examples import example as small
@@ -87,8 +88,9 @@ def test_the_folded_picture_has_the_frames_of_the_ops_in_it() -> None:
             assert found["cell"].frames.last == found["op"].frames.last, name
 
 
-def test_the_message_of_a_folded_edge_is_the_sum_of_its_parts() -> None:
-    trace, _, _ = example("GRU")
+@pytest.mark.parametrize("options", [{}, {"layers": 2, "dropout": 0.5}, {"context": "attention"}], ids=str)
+def test_the_message_of_a_folded_edge_is_the_sum_of_its_parts(options: dict[str, Any]) -> None:
+    trace, _, _ = example("GRU", **options)
     folded = levels(trace)["cell"]
     for place, edge in enumerate(folded.trace.edges):
         message = folded.message(place)
@@ -185,8 +187,9 @@ def test_values_and_messages_of_few_entries_are_there_in_full_and_others_by_thei
             assert array["shape"] == list(value.shape) and shown == pytest.approx(list(exact), rel=1e-9, abs=1e-300)
 
 
-def test_every_line_bears_the_message_of_its_edge() -> None:
-    trace, _, data = example()
+@pytest.mark.parametrize("options", [{}, {"layers": 2, "dropout": 0.5}, {"truncate": 2}], ids=str)
+def test_every_line_bears_the_message_of_its_edge(options: dict[str, Any]) -> None:
+    trace, _, data = example(**options)
     for name, level in (("op", trace), ("cell", fold_cells(trace))):
         shown = [edge[3] for edge in data["levels"][name]["edges"]]
         assert [m is None for m in shown] == [e.message is None for e in level.edges]
@@ -195,7 +198,8 @@ def test_every_line_bears_the_message_of_its_edge() -> None:
         )
         for view in data["levels"][name]["views"].values():
             kinds = [(place, view["paths"][path][0]) for place, path, *_ in view["wires"]]
-            assert sorted(p for p, kind in kinds if kind in ("forward", "parameter")) == list(range(len(level.edges)))
+            assert sorted(p for p, kind in kinds if kind in VALUES) == list(range(len(level.edges)))
+            assert {p for p, kind in kinds if kind == "dropped"} == {p for p, e in enumerate(level.edges) if e.dropped}
             assert sorted(p for p, kind in kinds if kind == "backward") == [
                 place for place, edge in enumerate(level.edges) if edge.message is not None
             ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..fold import fold_cells, group
+from ..fold import folded
 from ..trace import Trace, TraceEdge, TraceNode
 from .frames import Schedule, schedule
 
@@ -36,20 +35,14 @@ def levels(trace: Trace) -> dict[str, Level]:
 
 
 def _folded(trace: Trace, frames: Schedule) -> Level:
-    groups = {node.id: group(node) for node in trace.nodes}
-    folded = fold_cells(trace)
-    names = {key: node.id for key, node in zip(dict.fromkeys(groups.values()), folded.nodes, strict=True)}
+    cells = folded(trace)
     when: dict[str, int] = {}
     for node in trace.nodes:
-        name, frame = names[groups[node.id]], frames.nodes[node.id]
-        first_or_last = min if node.role == "input" else max  # an input that two directions read is there for the first
-        when[name] = first_or_last(when.get(name, frame), frame)
-    parts: dict[tuple[str, Hashable, bool], list[TraceEdge]] = defaultdict(list)
-    for edge in trace.edges:
-        if groups[edge.source] != groups[edge.target]:
-            parts[edge.source, groups[edge.target], edge.cut].append(edge)
-    assert len(parts) == len(folded.edges)  # both walk the edges in one order
-    return Level(folded, Schedule(when, frames.columns), list(parts.values()))
+        if (name := cells.inside.get(node.id)) is not None:  # dropout between two layers is a kind of line there
+            frame = frames.nodes[node.id]
+            first_or_last = min if node.role == "input" else max  # an input of two directions is there for the first
+            when[name] = first_or_last(when.get(name, frame), frame)
+    return Level(cells.trace, Schedule(when, frames.columns), cells.parts)
 
 
 def repeated(trace: Trace) -> tuple[Trace, dict[str, str]]:

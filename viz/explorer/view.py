@@ -14,7 +14,8 @@ from ..wires import Wire, wires
 from .levels import Level, repeated
 
 Point = tuple[float, float]
-HEAD = {"parameter": 5.0, "forward": 6.0, "backward": 6.0, "cut": 0.0}  # lengths of the arrowheads
+HEAD = {"parameter": 5.0, "forward": 6.0, "dropped": 6.0, "backward": 6.0, "cut": 0.0}  # lengths of the arrowheads
+VALUES = ("forward", "dropped", "parameter")  # kinds of lines that go forward
 NORM = "#"  # instead of the number, which the page knows
 
 
@@ -80,7 +81,7 @@ def _wires(trace: Trace, plan: Layout, drawn: Sequence[int], paths: Table, origi
     places = iter(drawn)
     place = -1
     for wire in wires(trace, plan):
-        if wire.kind in ("forward", "parameter"):
+        if wire.kind in VALUES:
             place = next(places)
         x0, y0 = wire.path[0]
         edge = trace.edges[place]

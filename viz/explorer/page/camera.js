@@ -3,15 +3,15 @@ const camera = { x: 0, y: 0, k: 1, own: false };
 const stage = byId("stage");
 const holder = s("g", { id: "camera" });
 const svg = s("svg", { id: "graph", role: "group", "aria-label": "Values go forward, messages come back" },
-  s("defs", {}, marker("tip", 6, "M0 -3L6.5 0L0 3z"), marker("small", 5, "M0 -2.3L5.5 0L0 2.3z"),
+  s("defs", {}, marker("tip", 6, "M0 -3L6.5 0L0 3z"), marker("open", 6, "M0 -3L6.5 0L0 3z", "var(--paper)"), marker("small", 5, "M0 -2.3L5.5 0L0 2.3z"),
     marker("tee", 0, "M-1 -5L1 -5L1 5L-1 5z")), holder);
 stage.append(svg);
 const size = { width: 0, height: 0 }; // measured once, before there is a picture to lay out, and when it changes
 const measure = () => { [size.width, size.height] = [stage.clientWidth, stage.clientHeight]; };
 
-function marker(id, length, d) {
+function marker(id, length, d, fill = "context-stroke") {
   const box = { viewBox: "-10 -10 20 20", markerWidth: 20, markerHeight: 20, refX: 0, refY: 0 };
-  return s("marker", { id, ...box, orient: "auto", markerUnits: "userSpaceOnUse" }, s("path", { d, fill: "context-stroke", stroke: "none" }));
+  return s("marker", { id, ...box, orient: "auto", markerUnits: "userSpaceOnUse" }, s("path", { d, fill, stroke: fill === "context-stroke" ? "none" : "context-stroke" }));
 }
 
 function look() {

@@ -75,17 +75,20 @@ function nextMatch() {
 
 function showLegend() {
   const sample = (kind, dash) => {
-    const icon = s("svg", { width: 46, height: 12, "aria-hidden": "true" }, s("g", { class: `line ${LINE[kind]}`, style: `--v:${dash}` }, s("path", { d: "M2 6h36", "marker-end": kind === "cut" ? "url(#tee)" : "url(#tip)" })));
+    const icon = s("svg", { width: 46, height: 12, "aria-hidden": "true" }, s("g", { class: `line ${LINE[kind]}`, style: `--v:${dash}` }, s("path", { d: "M2 6h36", "marker-end": `url(#${{ cut: "tee", dropped: "open" }[kind] ?? "tip"})` })));
     if (kind === "backward") icon.lastChild.style.strokeWidth = 0.6 + 2.2 * dash;
     return icon;
   };
   const most = scene().largest;
   const low = state.scale === "log" ? most * 10 ** -5.5 : 0;
-  byId("legend").replaceChildren(h("h2", {}, "Lines"),
+  const there = (kind) => level().views[state.params].paths.some(([one]) => one === kind);
+  byId("legend").replaceChildren(...[h("h2", {}, "Lines"),
     h("p", {}, sample("forward", 0), " a value goes forward"),
     h("p", {}, sample("backward", 1), ` a message comes back, norm ${brief(most)}`),
     h("p", {}, sample("backward", 0), ` of norm ${brief(low, 2)}${low ? " or less" : ""}; the larger, the stronger and wider (${state.scale})`),
-    h("p", {}, sample("parameter", 0), " a parameter"), h("p", {}, sample("cut", 0), " cut: no message passes"));
+    h("p", {}, sample("parameter", 0), " a parameter"),
+    there("dropped") && h("p", {}, sample("dropped", 0), " dropout: some entries do not pass"),
+    there("cut") && h("p", {}, sample("cut", 0), " cut: no message passes")].filter(Boolean));
 }
 
 // How large the messages are that pass from one column to the next, frame by frame, as factors of ten.

@@ -1,6 +1,6 @@
 // The picture as SVG: built once for each level and way of drawing parameters, then only its classes change.
 const scenes = {};
-const LINE = { forward: "forward", parameter: "parameter-line", backward: "backward", cut: "cut" };
+const LINE = { forward: "forward", dropped: "forward dropped", parameter: "parameter-line", backward: "backward", cut: "cut" };
 
 function octagon(w, h) {
   const c = Math.min(w, h) * 0.29, [x, y] = [w / 2, h / 2];
@@ -107,7 +107,7 @@ function widen(scene, frame, { x, y, w, h: height }) {
 }
 
 function drawLines(scene, between, nodes, edges, view, joined) {
-  const marks = { forward: "url(#tip)", parameter: "url(#small)", backward: "url(#tip)", cut: "url(#tee)" };
+  const marks = { forward: "url(#tip)", dropped: "url(#open)", parameter: "url(#small)", backward: "url(#tip)", cut: "url(#tee)" };
   for (const [at, path, x, y] of view.wires) {
     const edge = edges[at];
     const [kind, d, label, lx, ly] = view.paths[path];
