@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 from .autodiff import Edge
 from .backend import namespace
@@ -15,7 +16,7 @@ from .node import Node, local
 from .op import Op
 from .tensor import Tensor
 
-__all__ = ["detect_anomaly", "watched"]
+__all__ = ["Listener", "detect_anomaly", "watched"]
 
 _HERE = str(Path(__file__).parent)
 
@@ -95,6 +96,49 @@ def watched(watch: Any) -> Iterator[None]:
         yield
     finally:
         frame.watch = before
+
+
+class Listener:
+    """While entered, it is told of every op, as `watched` does, and of every function that returns.
+
+    An earlier profile hook goes on working. Subclasses say what they make of both.
+    """
+
+    def __enter__(self) -> Self:
+        self._before: Any = sys.getprofile()
+        self._watching = watched(self)
+        self._watching.__enter__()
+        sys.setprofile(self._event)
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        if hasattr(self._before, "enable"):  # cProfile's: an object that no call reaches, and that sets itself
+            self._before.enable()
+        else:
+            sys.setprofile(self._before)
+        self._watching.__exit__(*exc)
+
+    def _event(self, frame: FrameType, event: str, result: Any) -> None:
+        if callable(self._before):
+            self._before(frame, event, result)
+        if event == "return":
+            self.returned(frame)
+
+    def __call__(self, op: Op, arguments: tuple, parents: tuple, params: dict[str, Any], output: Any) -> None:
+        """An op was done."""
+
+    def returned(self, frame: FrameType) -> None:
+        """A function returns; its variables are in the frame."""
+
+    def looked(self, t: Tensor) -> None:
+        """A value was read."""
+
+    def tangent(self, node: Node, t: Any) -> None:
+        """A tangent was pushed."""
+
+    def watch(self, callback: Callable | None) -> Callable | None:
+        """The callback that messages are passed to on the way back."""
+        return callback
 
 
 @contextmanager

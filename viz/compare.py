@@ -95,4 +95,4 @@ def _headings(plan: Layout, lines: Sequence[str]) -> Iterator[marks.Mark]:
     left = min(box.left for box in plan.bands.values())
     for name, line in zip("ab", lines):
         _, top = plan.grid.parts[name]
-        yield marks.text(f"part_{name}", [line], left + 8, plan.rows[top][1] + 26, size=12, align="left", bold=True)
+        yield marks.text(f"part_{name}", [line], left + 8, plan.rows[top][1] + 38, size=12, align="left", bold=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from . import style
 from .box import Box
 from .marks import Mark
-from .route import Point
+from .route import Point, straight
 from .wires import Wire
 
 SQUARE = 48.0  # what is near a place is looked up by squares so wide
@@ -35,6 +35,10 @@ def placed(lines: list[Wire], frames: list[Frame], boxes: Iterable[Box]) -> tupl
         space.add(box)
     for wire in lines:
         space.draw(wire.path)
+    for _, frame, _ in frames:
+        corners = [(x, y) for x in (frame.left, frame.right) for y in (frame.bottom, frame.top)]
+        for one, other in ((0, 1), (2, 3), (0, 2), (1, 3)):
+            space.draw(straight([corners[one], corners[other]]))
     named = []
     for name, frame, words in frames:
         best = min(_corners(frame, words), key=space.costs)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.debug import watched
+from tinygrad_rnn import debug
 
 # The local variables of these name nothing that a reader knows.
 SILENT = (tg.__name__ + ".", "numpy.", "zoo.topology.", "viz.record")
 
 
-class Listener:
+class Listener(debug.Listener):
     """While entered, it watches every op, and asks every function that returns for its Tensors.
 
-    An earlier profile hook goes on working. Scans run as plain loops, so that their steps are heard too.
+    Scans run as plain loops, so that their steps are heard too.
 
     `names` holds node → the name of a local variable (of the innermost function that had one; its arguments count
     last), `stats` node → mean, std, norm, min and max of the value, `constants` node → the arguments of its op.
@@ -65,25 +64,10 @@ class Listener:
             at = self.origin[id(at)][1]
         return at
 
-    def __enter__(self) -> Listener:
-        self.before: Any = sys.getprofile()
-        self.watching = watched(self)
-        self.watching.__enter__()
-        sys.setprofile(self._hear)
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        if hasattr(self.before, "enable"):  # cProfile's: an object that no call reaches, and that sets itself
-            self.before.enable()
-        else:
-            sys.setprofile(self.before)
-        self.watching.__exit__(*exc)
-
-    def _hear(self, frame: FrameType, event: Any, result: Any) -> None:
-        if callable(self.before):
-            self.before(frame, event, result)
+    def returned(self, frame: FrameType) -> None:
+        """Keep the names that it gave to Tensors."""
         code = frame.f_code
-        if event != "return" or code.co_filename.startswith(("<op ", __file__)):
+        if code.co_filename.startswith(("<op ", __file__)):
             return
         if frame.f_globals.get("__name__", "").startswith(SILENT):
             return
@@ -107,16 +91,6 @@ class Listener:
             if self.values is not None:
                 self.values.setdefault(t.node, t.data)
             self.constants[t.node.inputs[0] if op.many else t.node] = values
-
-    def looked(self, t: Any) -> None:
-        """A value was read, which changes no picture."""
-
-    def watch(self, callback: Any) -> Any:
-        """Messages are asked for when the program has run."""
-        return callback
-
-    def tangent(self, node: Any, t: Any) -> None:
-        """Forward mode draws nothing."""
 
     def _hear_state(self, state: Any) -> None:
         for part in state:

@@ -67,7 +67,7 @@ def test_the_svg_holds_every_node_and_line_once_with_numbers_for_coordinates(
     way: str, name: str, level: str, only: Callable[[str | None], None]
 ) -> None:
     only(way)
-    picture = unroll(SAMPLES[name](), level=level)
+    picture = unroll(SAMPLES[name](), level=level, wrap=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         svg = render(picture.dot)

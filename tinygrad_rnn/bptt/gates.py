@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 from ..backend import Array, namespace
-from ..debug import watched
+from ..debug import Listener
 from ..node import local, no_grad
 from ..tensor import Tensor
 from .diagnostics import Named
@@ -87,7 +86,7 @@ def _axes(count: int) -> tuple[str, ...]:
     return (("batch",) if count > 1 else ()) + tuple(f"unit{i}" for i in range(count - 2)) + ("unit",) * (count > 0)
 
 
-class _Gates:
+class _Gates(Listener):
     """While entered, it watches every op, and asks every function that returns for its variables."""
 
     def __init__(self) -> None:
@@ -96,20 +95,6 @@ class _Gates:
         self.sums: dict[int, Array] = {}  # the first term of a sum, by the id of its array
         self.names: dict[int, str] = {}  # variables by the id of their array
         self.held: list[Any] = []  # whose ids mean something
-
-    def __enter__(self) -> _Gates:
-        self.before: Any = sys.getprofile()
-        self.watching = watched(self)
-        self.watching.__enter__()
-        sys.setprofile(self._returned)
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        if hasattr(self.before, "enable"):  # cProfile's, which sets itself
-            self.before.enable()
-        else:
-            sys.setprofile(self.before)
-        self.watching.__exit__(*exc)
 
     def __call__(self, op: Any, arguments: tuple, parents: tuple, params: dict[str, Any], output: Any) -> None:
         if op.name in RANGES and output.dtype.kind == "f":
@@ -123,20 +108,8 @@ class _Gates:
             self.sums[id(output.data)] = arguments[0]
             self.held.append(output.data)
 
-    def looked(self, t: Any) -> None:
-        """Values may be read."""
-
-    def tangent(self, node: Any, t: Any) -> None:
-        """A step may push tangents."""
-
-    def watch(self, callback: Any) -> Any:
-        """A step may have gradients inside."""
-        return callback
-
-    def _returned(self, frame: FrameType, event: Any, result: Any) -> None:
-        if callable(self.before):
-            self.before(frame, event, result)
-        if event == "return" and not frame.f_code.co_filename.startswith(OURS):
+    def returned(self, frame: FrameType) -> None:
+        if not frame.f_code.co_filename.startswith(OURS):
             for name, value in frame.f_locals.items():
                 if type(value) is Tensor:
                     self.names.setdefault(id(value.data), name)
