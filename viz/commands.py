@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import Any
 
 from zoo.errors import UserError
@@ -10,6 +10,7 @@ from zoo.errors import UserError
 from .cell import cell
 from .compare import compare
 from .example import LOSSES, Example
+from .gallery import EXHIBITS, Shown, gallery
 from .record import trace
 
 NUMBER: dict[str, Any] = {"type": int, "metavar": "N"}
@@ -35,7 +36,11 @@ def add(commands: Any) -> None:
     two.set_defaults(run=_compare)
     for name, parser in (("cell", one), ("compare", two)):
         parser.add_argument("--out", default=f"{name}.svg", metavar="FILE", help="or .png, .pdf, .dot (%(default)s)")
-    all_of_them = commands.add_parser("gallery", help="every kind of picture there is, and a page that shows them")
+    all_of_them = commands.add_parser(
+        "gallery", help="every kind of picture there is, and a page that shows them",
+        description="Draw every kind of picture there is into a folder, and index.html, a page that shows them all and "
+        "loads nothing.", epilog=f"pictures: {', '.join(each.name for each in EXHIBITS)}",
+    )  # fmt: skip
     all_of_them.add_argument("--out", default="gallery", metavar="DIR", help="the folder (default: %(default)s)")
     all_of_them.add_argument("--only", nargs="+", metavar="NAME", help="these pictures alone (default: all)")
     all_of_them.set_defaults(run=_gallery)
@@ -57,11 +62,20 @@ def _compare(*, cells: str, gain: float, params: Any, out: str, **options: Any) 
 
 
 def _gallery(*, out: str, only: list[str] | None) -> int:
-    from .gallery import gallery
+    total = len(EXHIBITS if only is None else set(only))
+    shown: list[Shown] = []
 
-    page = gallery(out, only=only)
-    print(f"{page}: {len(list(Path(out).iterdir())) - 1} files beside it")
-    return 0
+    def done(one: Shown) -> None:
+        shown.append(one)
+        if sys.stderr.isatty():
+            part = 30 * len(shown) // total
+            bar = f"\r[{'#' * part}{'.' * (30 - part)}] {len(shown)}/{total} {one.exhibit.name:<20}"
+            print(bar, end="" if len(shown) < total else "\n", file=sys.stderr, flush=True)
+
+    page = gallery(out, only=only, each=done)
+    drawn = sum(not one.missing for one in shown)
+    print(f"{page}: {drawn} picture{'s' * (drawn != 1)}" + (f", {total - drawn} not drawn" if drawn < total else ""))
+    return 0 if drawn == total else 1
 
 
 def _save(picture: Any, out: str) -> int:

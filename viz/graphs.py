@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -80,13 +78,9 @@ def run_parser(commands: Any, name: str, words: str, about: str, examples: str) 
 def main(draw: Callable[..., tuple[Picture, Trace]], *, out: str, json: str | None = None, **options: Any) -> int:
     """Draw one and save it: 0, or 1 when only its .dot could be written."""
     picture, recorded = draw(**options)
-    with warnings.catch_warnings(record=True) as remarks:
-        warnings.simplefilter("always")
-        written = picture.save(out)
+    written = picture.save(out)
     if json:
         write(Path(json), recorded.to_json(indent=1).encode())
-    for remark in remarks:
-        print(f"{PROGRAM}: {remark.message}", file=sys.stderr)
     report(written, picture.trace)
     return 0 if str(written) == str(out) else 1
 

@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
 def main(name: str, *, out: str, **options: Any) -> int:
     """Draw one and save it; 0. Raises UserError, ValueError or OSError where it cannot be drawn as asked."""
     picture = COMMANDS[name].draw(argparse.Namespace(**options))
-    print(f"{picture.save(out)}: {picture.title}")
+    print(f"{picture.save(out)}: {picture.line}")
     return 0
 
 
@@ -88,7 +88,7 @@ def _reading(given: Any) -> Reading:
 
 def _of(picture: Plot, *names: str) -> Plot:
     """The picture with a title that also says which net is seen."""
-    return replace(picture, title=f"{picture.title} ({', '.join(names)})")
+    return replace(picture, title=f"{picture.title}\n{', '.join(names)}")
 
 
 def _norms(given: Any) -> Plot:

@@ -28,7 +28,7 @@ FORMATS = ("svg", "png", "pdf")
 INK, QUIET, PALE, PAPER = "#1a1a1a", "#5f5f5f", "#d9dce1", "#ffffff"
 STYLE: dict[str, Any] = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
-    "legend.fontsize": 8, "figure.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
+    "legend.fontsize": 8, "figure.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": QUIET, "xtick.color": INK, "ytick.color": INK,
     "text.parse_math": False,  # a dollar in a text is a dollar
     "legend.frameon": False, "hatch.linewidth": 0.5, "lines.linewidth": 1.5, "figure.facecolor": PAPER,
@@ -54,6 +54,11 @@ class Plot:
     size: tuple[float, float] = (6.4, 3.6)
     text: str = ""
     page: Callable[[], str] | None = field(default=None, repr=False)
+
+    @property
+    def line(self) -> str:
+        """The title in one line."""
+        return legible("; ".join(self.title.splitlines())) or self.name
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -83,7 +88,7 @@ class Plot:
                 "other fonts, or install some (on Debian: apt install fonts-noto-core fonts-noto-cjk)",
                 stacklevel=3,
             )
-        file, title = io.BytesIO(), legible(self.title or self.name)
+        file, title = io.BytesIO(), self.line
         dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format]
         with _styled(self.text + self.title), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # said above, once
@@ -124,7 +129,7 @@ class Plot:
 
 def _wrapped(title: str, inches: float) -> str:
     """In lines that fit; by the mean width of letters, since matplotlib would measure dollars as mathematics."""
-    letters = int(inches * 72 / 6.4)
+    letters = int(inches * 72 / 5.8)
     if any(unicodedata.east_asian_width(c) in "WF" for c in title):
         letters //= 2
     return "\n".join(part for line in title.splitlines() for part in textwrap.wrap(legible(line), letters))

@@ -93,7 +93,7 @@ def untrained(cell: str, text: str, *, hidden: int, layers: int = 1, loss: str =
     counts = _counts(loss, len(ids) - 1)
     problem = model.problem(xs, tg.tensor(ids[1:, None]), mask=None if counts.all() else tg.tensor(counts[:, None]))
     name = zoo.get(cell).__name__ + (f", {layers} layers" if layers > 1 else "")
-    return Reading(name, f"{counted(hidden)}, as it begins", text[:-1], problem, model, xs, vocabulary.characters)
+    return Reading(name, f"{counted(hidden)}, untrained", text[:-1], problem, model, xs, vocabulary.characters)
 
 
 def trained(folder: str, text: str | None, steps: int, *, loss: str = "each") -> Reading:
