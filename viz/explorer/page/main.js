@@ -101,6 +101,7 @@ function buildStrip() {
   }
   const norms = new Map([...squares].map(([frame, square]) => [frame, Math.sqrt(square)]));
   const most = Math.max(0, ...norms.values());
+  byId("strip").append(h("span", {}, "messages between steps →")); // beside the frames that send none
   for (let frame = 0; frame <= LAST; frame += 1) {
     const value = norms.get(frame);
     const share = value > 0 ? Math.max(0.06, 1 + Math.log10(value / most) / 8) : 0.06;

@@ -11,7 +11,7 @@ function go(frame, { quiet = false } = {}) {
   showGradients(state.frame);
   slider.value = state.frame;
   slider.setAttribute("aria-valuetext", DATA.captions[state.frame]);
-  byId("caption").replaceChildren(DATA.captions[state.frame], " ", h("span", {}, phase(state.frame)));
+  byId("caption").textContent = DATA.captions[state.frame];
   byId("count").textContent = `${state.frame} / ${LAST}`;
   document.body.dataset.frame = state.frame;
   for (const bar of byId("strip").children) bar.classList.toggle("ahead", Number(bar.dataset.frame) > state.frame);
@@ -23,11 +23,6 @@ function inSight() {
   const mirrored = state.frame > DATA.columns + 1 ? LAST + 1 - state.frame : state.frame;
   const reach = scene().reach[mirrored];
   if (reach) follow(reach);
-}
-
-function phase(frame) {
-  if (frame === 0) return "";
-  return frame <= DATA.columns ? "forward" : frame === DATA.columns + 1 ? "the loss" : "backward";
 }
 
 // What was chosen changed: another picture, or other lines of it, or other colours.

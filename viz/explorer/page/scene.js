@@ -120,6 +120,7 @@ function drawLines(scene, between, nodes, edges, view, joined) {
       g.append(item.label);
     }
     if (kind === "backward" && numeric(item.norm) === 0) item.base += " none";
+    if (kind === "backward" && joined && edge !== nodes[edge.target].into.find(rail(nodes)) && rail(nodes)(edge)) item.base += " again"; // on another one
     g.item = item;
     // parameters run along one line, so those that end in sight show it all
     const [from, to] = [scene.at.get(edge.source), scene.at.get(edge.target)];
@@ -133,10 +134,10 @@ function drawLines(scene, between, nodes, edges, view, joined) {
 
 // The norm of one message or, where the lines of all parameters of a step run together, of theirs.
 function norm(edge, nodes, joined) {
-  const rail = (e) => nodes[e.source].role === "parameter" || nodes[e.source].role === "constant";
-  if (!joined || !rail(edge)) return edge.message;
-  return Math.hypot(...nodes[edge.target].into.filter(rail).map((e) => numeric(e.message) ?? 0));
+  if (!joined || !rail(nodes)(edge)) return edge.message;
+  return Math.hypot(...nodes[edge.target].into.filter(rail(nodes)).map((e) => numeric(e.message) ?? 0));
 }
+const rail = (nodes) => (edge) => nodes[edge.source].role === "parameter" || nodes[edge.source].role === "constant";
 
 const dress = (item, when) => {
   item.when = when;
