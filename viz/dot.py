@@ -80,7 +80,7 @@ def to_dot(
     kinds: dict[str, list[Wire]] = {kind: [] for kind in LINES}
     for wire in lines:
         kinds[wire.kind].append(wire)
-    _write_around(graph, trace, plan, [kind for kind in LEGEND if kinds[kind]], below)
+    _write_around(graph, trace, plan, kinds, below)
     for kind, drawn in kinds.items():
         graph.attr("edge", **LINES[kind], **{"class": kind})
         for count, wire in enumerate(drawn):
@@ -227,10 +227,14 @@ def _taken(plan: Layout) -> Iterator[Box]:
     yield from (mark.box for mark in plan.marks if mark.lines)
 
 
-def _write_around(graph: Any, trace: Trace, plan: Layout, kinds: list[str], below: Below | None) -> None:
+def _write_around(
+    graph: Any, trace: Trace, plan: Layout, lines: dict[str, list[Wire]], below: Below | None
+) -> None:
     """The title above the picture and, below, what belongs there and a legend of the kinds of lines that occur."""
     marked = [mark.box for mark in plan.marks]
-    whole = Box.around([*plan.boxes.values(), *plan.bands.values(), *marked, *(box for _, box in plan.again)])
+    kinds = [kind for kind in LEGEND if lines[kind]]
+    drawn = [Box(*point, 0.0, 0.0) for some in lines.values() for wire in some for point in wire.path[::3]]
+    whole = Box.around([*plan.boxes.values(), *plan.bands.values(), *marked, *(box for _, box in plan.again), *drawn])
     left, right, bottom, top = whole.left, whole.right, whole.bottom, whole.top
     if below and (under := list(below(left, bottom - 24))):
         _write_marks(graph, under)

@@ -21,6 +21,7 @@ STRIDE = 6.0  # between the places along a line where its number may stand
 AWAY = (3.0, 11.0, 20.0, 30.0)  # from a line to its number: beside it, beyond the other one of the pair, farther
 STEP = 3.0  # between the points by which a curve is known
 
+Stretches = dict[float, list[tuple[float, float]]]  # of lines along an axis: where they are, from where to where
 Frame = tuple[str, Box, Box]  # name, box, box of the name
 
 
@@ -38,7 +39,7 @@ def placed(lines: list[Wire], frames: list[Frame], boxes: Iterable[Box]) -> tupl
     for _, frame, _ in frames:
         corners = [(x, y) for x in (frame.left, frame.right) for y in (frame.bottom, frame.top)]
         for one, other in ((0, 1), (2, 3), (0, 2), (1, 3)):
-            space.draw(straight([corners[one], corners[other]]))
+            space.draw(straight([corners[one], corners[other]]), border=True)
     named = []
     for name, frame, words in frames:
         best = min(_corners(frame, words), key=space.costs)
@@ -124,21 +125,22 @@ class _Space:
     def __init__(self) -> None:
         self.boxes: dict[tuple[int, int], list[Box]] = defaultdict(list)
         self.points: dict[tuple[int, int], set[Point]] = defaultdict(set)
-        self.level: dict[float, list[tuple[float, float]]] = {}
-        self.upright: dict[float, list[tuple[float, float]]] = {}
-        self.sorted: list[tuple[list[float], dict[float, list[tuple[float, float]]]]] = []
+        self.axes: dict[tuple[bool, int], Stretches] = {(b, axis): {} for b in (False, True) for axis in (0, 1)}
+        self.sorted: dict[tuple[bool, int], list[float]] = {}
 
     def add(self, box: Box) -> None:
         for square in _squares(box):
             self.boxes[square].append(box)
 
-    def draw(self, path: list[Point]) -> None:
+    def draw(self, path: list[Point], *, border: bool = False) -> None:
+        """A line, or what is less in the way: the border of a frame."""
         for at in range(0, len(path) - 3, 3):
             piece = path[at : at + 4]
-            for axis, kept in ((1, self.level), (0, self.upright)):
+            for axis in (0, 1):
                 if max(abs(p[axis] - piece[0][axis]) for p in piece) < 0.01:
                     ends = sorted((piece[0][1 - axis], piece[3][1 - axis]))
-                    _join(kept.setdefault(round(piece[0][axis], 2), []), (ends[0], ends[1]))
+                    kept = self.axes[border, axis].setdefault(round(piece[0][axis], 2), [])
+                    _join(kept, (ends[0], ends[1]))
                     break
             else:
                 for x, y in _curve(piece):
@@ -147,25 +149,24 @@ class _Space:
     def costs(self, box: Box) -> int:
         """How much is in the way of a text: 0 for nothing."""
         if not self.sorted:
-            self.sorted = [(sorted(kept), kept) for kept in (self.level, self.upright)]
+            self.sorted = {which: sorted(kept) for which, kept in self.axes.items()}
         cost = 0
         for square in _squares(box):
-            cost += 8 * sum(_overlap(box, other) for other in self.boxes.get(square, ()))
+            cost += 16 * sum(_overlap(box, other) for other in self.boxes.get(square, ()))
             near = self.points.get(square, ())
-            cost += any(box.left < x < box.right and box.bottom < y < box.top for x, y in near)
-        sides = ((box.bottom, box.top, box.left, box.right), (box.left, box.right, box.bottom, box.top))
-        for (places, kept), (low, high, start, stop) in zip(self.sorted, sides):
+            cost += 2 * any(box.left < x < box.right and box.bottom < y < box.top for x, y in near)
+        sides = ((box.left, box.right, box.bottom, box.top), (box.bottom, box.top, box.left, box.right))
+        for (border, axis), places in self.sorted.items():
+            low, high, start, stop = sides[axis]
             for place in places[bisect_left(places, low) : bisect_right(places, high)]:
-                cost += any(a < stop and b > start for a, b in kept[place])
+                cost += (2 - border) * any(a < stop and b > start for a, b in self.axes[border, axis][place])
         return cost
 
 
 def _join(stretches: list[tuple[float, float]], new: tuple[float, float]) -> None:
-    """Add a stretch to others on the same line: those that it touches become one with it."""
+    """Add a stretch to others on the same line: one that it touches becomes one with it."""
     low, high = new
     for at, (a, b) in enumerate(stretches):
-        if a <= low and high <= b:
-            return
         if low <= b and a <= high:
             stretches[at] = min(a, low), max(b, high)
             return

@@ -67,9 +67,6 @@ def drawing(dot: str) -> Drawing:
 
 def clashes(found: Drawing, *, bars: frozenset[str] = frozenset()) -> Iterator[str]:
     """Where values overlap, a text leaves its box, lies on a box, a text or a line, or a line runs through a box."""
-    for (one, a), (other, b) in combinations(found.values.items(), 2):
-        if overlap(a, b):
-            yield f"{one} overlaps {other}"
     for words, where, box in found.written:
         if where.left < box.left - SLACK or where.right > box.right + SLACK or not box.bottom < where.y < box.top:
             yield f"{words!r} leaves its box by {max(box.left - where.left, where.right - box.right):.1f}"
@@ -84,6 +81,7 @@ def clashes(found: Drawing, *, bars: frozenset[str] = frozenset()) -> Iterator[s
     boxes: dict[tuple[int, int], list[tuple[str, Box]]] = defaultdict(list)
     for name, box in found.values.items():
         for square in _squares(box):
+            yield from (f"{name} overlaps {other}" for other, there in boxes[square] if overlap(box, there))
             boxes[square].append((name, box))
             for words, where in grid.get(square, ()):
                 if overlap(box, where):
@@ -129,7 +127,7 @@ def _points(pos: str) -> list[Point]:
     for at in range(0, len(points) - 3, 3):
         piece = points[at : at + 4]
         long = sum(abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in pairwise(piece))
-        count = max(2, int(long / 3))
+        count = max(2, int(long / 4))
         for step in range(count):
             u = (step + 0.5) / count
             weights = (1 - u) ** 3, 3 * u * (1 - u) ** 2, 3 * u * u * (1 - u), u**3

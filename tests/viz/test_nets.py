@@ -88,11 +88,14 @@ def test_every_line_goes_forward_and_comes_back(name: str, steps: int) -> None:
     assert backward == sum(edge.message is not None for edge in edges)
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_both_ways_to_draw_succeed_and_are_silent(name: str) -> None:
-    text = picture(name, 4).dot
+@pytest.mark.parametrize(("name", "steps", "level"), [(*case, "cell") for case in CASES] + [(n, 4, "op") for n in NETS])
+def test_both_ways_to_draw_succeed_and_are_silent(name: str, steps: int, level: str) -> None:
+    if level == "cell":
+        text = picture(name, steps, 10).dot
+    else:
+        text = unroll(trace(Example(**(vars(NETS[name]) | {"steps": steps})).build()), level="op").dot
     if (program := shutil.which("dot")) is not None:
-        done = subprocess.run([program, "-Tjson0"], input=text.encode(), capture_output=True, check=False)
+        done = subprocess.run([program, "-Tsvg"], input=text.encode(), capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
     pygraphviz = pytest.importorskip("pygraphviz", reason="the other way")
     with warnings.catch_warnings():
