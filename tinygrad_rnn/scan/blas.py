@@ -40,7 +40,7 @@ class Rows:
 class Run:
     """Where the arrays of a run are, and how many rows they have."""
 
-    pointers: Any
+    pointers: int  # the address of the table of their addresses
     dtype: np.dtype
     T: int
     B: int
@@ -54,7 +54,8 @@ class Run:
         """An array over the memory behind a pointer; offset and strides in elements."""
         size = self.dtype.itemsize
         entries = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        memory = (ctypes.c_char * (entries * size)).from_address(self.pointers[slot] + offset * size)
+        start = ctypes.c_uint64.from_address(self.pointers + 8 * slot).value + offset * size
+        memory = (ctypes.c_char * (entries * size)).from_address(start)
         return np.ndarray(shape, self.dtype, memory, 0, [s * size for s in strides])  # type: ignore[arg-type]
 
 
@@ -187,7 +188,7 @@ def _ways(plan: LlvmPlan, work: Product | Outer, rows: int, ours: Callable[..., 
         for slot, array in arrays.items():
             pointers[slot] = array.ctypes.data
         integers = np.array([rows, 1, 0, 1, 0, 1, *[0] * len(plan.schedule.buffers), *plan.module.sizes], np.int64)
-        return Run(pointers, plan.dtype, rows, 1, {"write": 1}), integers, arrays
+        return Run(ctypes.addressof(pointers), plan.dtype, rows, 1, {"write": 1}), integers, (arrays, pointers)
 
     def by_ours() -> None:
         run, integers, _ = scratch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,7 +88,6 @@ class Layout:
                 together = sums
             self.turns[side] = turns
             self.most[side] = max(sum(task.flops for _, task in turn) for turn in turns)
-        self.pointers = ctypes.c_uint64 * len(plan.place_of)
         shapes = {b.name: (rows, b.size) for b, rows in zip(buffers, self.rows, strict=True)}
         self.outputs = [(plan.place_of[name], shapes[name]) for name in sorted(plan.y_buffers)]
         self.ys: list[tuple[int, int, int]] = []

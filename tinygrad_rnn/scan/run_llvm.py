@@ -7,12 +7,14 @@ the run in one block of memory, what is handed out in arrays of its own. A call 
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import threads
+from .arrays import MARK, resolver
 from .blas import large_products
 from .graph import Refused, StepGraph, Value
 from .layout import LINE, Layout
@@ -24,23 +26,7 @@ from .threads import do
 __all__ = ["LlvmPlan"]
 
 
-def address(array: np.ndarray) -> int:
-    """Where an array's data begins; four times as fast as ``array.ctypes.data`` for those that can be written."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        found = _read_only.get(id(array))
-        if found is None:
-            found = array, array.ctypes.data
-            if array.nbytes < SMALL:
-                if len(_read_only) >= 64:
-                    _read_only.clear()
-                _read_only[id(array)] = found
-        return found[1]
-
-
 SMALL = 1 << 15  # bytes: below this, memory comes from where the process has it already
-_read_only: dict[int, tuple[np.ndarray, int]] = {}  # small arrays that come again and again, and where they are
 
 
 class LlvmPlan:
@@ -75,7 +61,8 @@ class LlvmPlan:
         self.bits = {side: [(1 << i, s.wanted) for i, s in enumerate(stages)] for side, stages in sides}
         self.header = len(HEADER)
         self.numbers = np.array([*self.module.numbers, 0.0], np.float64)
-        self.numbers_at = address(self.numbers)
+        self.numbers_at = self.numbers.ctypes.data
+        self.resolve = resolver()
         self.place_of = {name: i for i, name in enumerate([b.name for b in self.schedule.buffers] + self.module.extra)}
         self.layouts: dict[Any, Layout] = {}
         self.large = large_products(self)
@@ -201,23 +188,27 @@ class _Run:
     def _shape(self, v: Value) -> tuple[int, ...]:
         return shape_at(v.shape, self.plan.labels[v], self.call.B)
 
-    def _give(self, slot: int, array: np.ndarray) -> None:
+    def _give(self, slot: int, values: np.ndarray) -> None:
         """An array to read, or to write, at a pointer's place."""
-        if array.dtype is not self.plan.dtype or not array.flags.c_contiguous:
-            array = np.ascontiguousarray(array, self.plan.dtype)
-        self.alive.append(array)
-        self.pointers[slot] = address(array)
+        if values.dtype is not self.plan.dtype or not values.flags.c_contiguous:
+            values = np.ascontiguousarray(values, self.plan.dtype)
+        self._place(slot, values)
+
+    def _place(self, slot: int, values: np.ndarray) -> None:
+        """Have an array's address at a pointer's place when stages run; the array lives as long as this run."""
+        self.alive.append(values)
+        self.pointers[slot] = id(values) | MARK
 
     def _empty(self, slot: int, shape: tuple[int, ...]) -> np.ndarray:
-        array = np.empty(shape, self.plan.dtype)
-        self.pointers[slot] = address(array)
-        return array
+        made = np.empty(shape, self.plan.dtype)
+        self._place(slot, made)
+        return made
 
     def _room(self, side: str) -> tuple[np.ndarray, list[np.ndarray]]:
         """The block of memory that a side works in, and the arrays in it that are filled or read from here."""
         internal, arrays, total = self.layout.blocks[side]
         room = _take(total + LINE)
-        at = address(room)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(room))  # type: ignore[arg-type]
         start = -(-at // LINE) * LINE
         pointers = self.pointers
         for slot, offset in internal:
@@ -239,7 +230,8 @@ class _Run:
 
     def _stages(self, side: str) -> None:
         call, layout = self.call, self.layout
-        pointers = layout.pointers(*self.pointers)
+        table = array("Q", self.pointers)
+        pointers = self.plan.resolve(table)
         integers, numbers = layout.addresses[side], self.plan.numbers_at
         if side not in layout.mixed and (call.threads == 1 or layout.most[side] < 2 * threads.WORTH):
             chosen = 0
@@ -261,15 +253,13 @@ class _Run:
             self._give(slot, self._value(v))
         for (slot, v, parts), whole in zip(plan.joined, joined, strict=True):
             np.concatenate([call.given[i] for i in parts], v.params["axis"], whole)
-            self.pointers[slot] = address(whole)
+            self._place(slot, whole)
         for slot, v, axis in plan.row_wise:
             self._give(slot, np.moveaxis(self._value(v), axis, 0))
         if plan.lengths_slot is not None:
             lengths = _NONE if call.lengths is None else np.ascontiguousarray(call.lengths, np.int64)
-            self.alive.append(lengths)
-            self.pointers[plan.lengths_slot] = address(lengths)
+            self._place(plan.lengths_slot, lengths)
         outputs = {slot: self._empty(slot, shape) for slot, shape in layout.outputs}
-        self.alive += outputs.values()
         last: list[Any] = []
         for i, (c, (enter, leave)) in enumerate(zip(call.carry, plan.carry_slots, strict=True)):
             if enter is not None:
@@ -319,7 +309,7 @@ class _Run:
                         continue
                     if leaf in ours:
                         made[leaf] = ours[leaf]
-                        self.pointers[slot] = address(ours[leaf])
+                        self._place(slot, made[leaf])
                     else:
                         made[leaf] = self._empty(slot, leaf.shape)
                     self.wanted.add(wanted)
