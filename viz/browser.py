@@ -7,6 +7,8 @@ import json
 import os
 import select
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from fcntl import F_DUPFD_CLOEXEC, fcntl
@@ -16,6 +18,7 @@ from typing import Any
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
 PATIENCE = 60.0  # seconds for an answer, on a busy machine
+LAST_WORDS = 10.0  # seconds to end
 
 
 def find() -> str | None:
@@ -40,7 +43,7 @@ class Browser:
         actions = [(os.POSIX_SPAWN_DUP2, theirs_in, 3), (os.POSIX_SPAWN_DUP2, theirs_out, 4)]
         actions += [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]  # type: ignore[list-item]
         arguments = [program, *FLAGS, f"--user-data-dir={self.folder}", "about:blank"]
-        self.process = os.posix_spawn(program, arguments, os.environ, file_actions=actions)
+        self.process = os.posix_spawn(program, arguments, os.environ, file_actions=actions, setpgroup=0)
         for end in (*ends, theirs_in, theirs_out):
             os.close(end)
         self._buffer = b""
@@ -51,11 +54,24 @@ class Browser:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.ask("Browser.close")
-        os.waitpid(self.process, 0)
+        try:
+            self.ask("Browser.close")
+        except (OSError, RuntimeError) as error:  # it is gone, or does not listen any more
+            print(f"chromium: ended by force: {error}", file=sys.stderr)
+        self._end()
         os.close(self._out)
         os.close(self._in)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end(self) -> None:
+        """Wait for the process, then no longer: with all that it has started."""
+        end = time.monotonic() + LAST_WORDS
+        while not os.waitpid(self.process, os.WNOHANG)[0]:
+            if time.monotonic() > end:
+                os.killpg(self.process, signal.SIGKILL)
+                os.waitpid(self.process, 0)
+                return
+            time.sleep(0.01)
 
     def open(self, address: str, *, width: int = 1400, height: int = 850, **media: str) -> Page:
         """A page that has loaded, in a window of that size; `media` as in CSS: `prefers_color_scheme="dark"`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,15 @@ def test_an_answer_that_does_not_come_is_an_error(
         tab.run("new Promise(() => {})")
     monkeypatch.undo()
     assert browser.open(page(tmp_path, "")).run("1 + 1") == 2
+
+
+def test_one_that_has_died_is_noticed_and_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Browser() as mortal:
+        tab = mortal.open(page(tmp_path, ""))
+        os.kill(mortal.process, signal.SIGKILL)
+        with pytest.raises((RuntimeError, OSError)):
+            tab.run("1 + 1")
+    assert "ended by force" in capsys.readouterr().err and not Path(mortal.folder).exists()
 
 
 def test_without_one_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
