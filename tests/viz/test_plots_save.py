@@ -13,7 +13,7 @@ import pytest
 
 import viz
 from viz.plots import fonts
-from viz.plots.axes import power, shown
+from viz.plots.axes import number, power, shown
 from viz.plots.figure import Plot, host
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -70,8 +70,9 @@ def test_characters_that_no_font_has_are_named_for_images_and_left_to_the_viewer
 ) -> None:
     picture = Plot("clip", "", {}, lambda figure: None, text="aé漢")
     monkeypatch.setattr(fonts, "_font", lambda c: None if c == "漢" else "")
-    with pytest.warns(UserWarning, match="clip: no font here has '漢', drawn as boxes; save as .svg"):
+    with pytest.warns(UserWarning, match="clip: no font here has '漢', drawn as boxes; save as .svg") as said:
         picture.save(tmp_path / "x.png")
+    assert len(said) == 1 and str(said[0].message).endswith("apt install fonts-noto-cjk)")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         picture.save(tmp_path / "x.svg")
@@ -80,6 +81,61 @@ def test_characters_that_no_font_has_are_named_for_images_and_left_to_the_viewer
 def test_fonts_are_looked_for_among_those_installed() -> None:
     assert fonts.families("abc") == [] and fonts.missing("abc é ∂ שלום") == ""
     assert fonts._font("a") == "" and fonts._font("\U0010fffd") is None
+
+
+def test_the_package_to_install_goes_by_the_kind_of_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_font", lambda c: None)
+    wanted = {"漢": "fonts-noto-cjk", "は": "fonts-noto-cjk", "한": "fonts-noto-cjk", "🦄": "fonts-symbola",
+              "ह": "fonts-noto-core", "a": ""}  # fmt: skip
+    assert {c: fonts.packages(c) for c in wanted} == wanted
+    assert fonts.packages("漢ह字🦄") == "fonts-noto-cjk fonts-noto-core fonts-symbola"
+
+
+def test_fonts_that_came_after_matplotlib_made_its_list_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import font_manager
+
+    every = font_manager.fontManager.ttflist
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [e for e in every if e.name == "DejaVu Sans"])
+    monkeypatch.setattr(fonts, "_font", fonts._font.__wrapped__)
+    monkeypatch.setattr(fonts, "_new_ones", fonts._new_ones.__wrapped__)
+    symbol = "\u1d81"  # a letter that DejaVu Sans has not, but a font that comes with matplotlib
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
+    assert fonts._font(symbol) is None
+    files = [entry.fname for entry in every if entry.name == "STIXGeneral"]
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [*files, __file__])
+    assert fonts._font(symbol) == "STIXGeneral"
+
+
+@pytest.mark.filterwarnings("ignore:.*no font here has")
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_any_text_can_be_a_title_a_token_and_a_name(kind: str) -> None:
+    hostile = "a\x07 $x_1^{2$ \\frac{1 <&> \u202e\n" + "long " * 60
+    tokens = ["", " ", "\t", "\n", "\x1b", "$", "_", "^", "\\", "{", "$\\alpha_1$", "\ud800", "\ufeff"]
+    weights = np.eye(len(tokens))
+    for view in ("table", "lines"):
+        assert viz.attention(weights, tokens, tokens, view=view, title=hostile).render(kind)
+    text = "".join(tokens)
+    assert viz.units(np.ones((len(text), 1)), text, title=hostile).render(kind)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_long_titles_are_broken_into_lines_that_fit() -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    for title in ("words that go on and on, " * 12, "漢字" * 60, "ALL OF IT IS LARGE " * 15):
+        figure = viz.clip([0.5, 2.0], 1.0, title=title).figure()
+        FigureCanvasAgg(figure).draw()
+        (heading,) = figure.texts
+        box = heading.get_window_extent()
+        assert heading.get_text().replace("\n", "").replace(" ", "") == title.replace(" ", "")
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+        assert figure.axes[0].get_window_extent().y1 < box.y0
+
+
+def test_numbers_are_set_as_in_print() -> None:
+    assert [number(x) for x in (0, -0.1384, 1.0, 123456.0, -2.5e-7, 1e300)] == [
+        "0", "−0.138", "1", "1.23·10⁵", "−2.5·10⁻⁷", "1·10³⁰⁰"
+    ]  # fmt: skip
 
 
 def test_without_matplotlib_one_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,15 @@ def test_gates_lie_between_0_and_1_and_their_saturation_is_counted(cell: str) ->
         np.testing.assert_array_equal(dots.get_xdata(), plot.data[f"{name}/right"])
         np.testing.assert_array_equal(dots.get_ydata(), plot.data[f"{name}/left"])
     assert notes(plot, "gate0")[1] == f"step 1, unit 0: {plot.data[bands[0]][1, 0]:.6g}"
+
+
+def test_gates_of_a_run_that_leaves_the_range_of_floats_are_drawn_without_a_warning() -> None:
+    step = lambda w, s, x: (s * 1e200, tg.sigmoid(w * s).sum())  # noqa: E731
+    problem = tg.bptt.Problem(tg.tensor([1.0], requires_grad=True), step, tg.ones(1, dtype="float64"), [0] * 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot = viz.gates(problem)
+        assert plot.render("png") and (plot.data["sigmoid"] <= 1).all()
 
 
 def test_one_unit_can_be_drawn_and_many_are_ordered_by_their_mean() -> None:

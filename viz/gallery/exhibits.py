@@ -223,10 +223,10 @@ PARTS = (
     ),
     Exhibit(
         "units", "Units over a text",
-        "The text coloured by the unit of the state that goes best with being inside quotes, after the net has learned "
-        "the text; bars say the same without colour.",
-        "r_k = corrₜ(hₜₖ, inside quotes at t)",
-        "units --cell LSTM --steps 160 --updates 300 --predicate quotes",
+        "The text coloured by that unit of c which goes best with how far the line is indented, after the net has "
+        "learned the text by heart. Bars say the same without colour.",
+        "r_k = corrₜ(cₜ[k], indentation at t)",
+        "units --cell LSTM --hidden 32 --steps 160 --updates 600 --state c --predicate indentation",
         "viz.units(tg.tanh(xs[:, 0]), text, unit=2)",
     ),
     Exhibit(

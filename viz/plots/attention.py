@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .axes import COLOURS, LINEAR, PAPER, QUIET, colour_bar, grid, shown, whole_numbers
-from .figure import INK, Plot, host
+from .axes import COLOURS, LINEAR, QUIET, colour_bar, grid, shown, whole_numbers
+from .figure import Plot, host
+from .textgrid import readable
 
 Drawn = tuple[Callable[[Any], dict[str, Any]], tuple[float, float]]  # what paints a figure, and its size
 NAMED = 80  # tokens, up to which each is written beside the table
@@ -58,6 +59,9 @@ def _table(values: np.ndarray, rows: list[str], columns: list[str], notes: list[
     cell = 0.34 if max(values.shape) <= 24 else 0.2 if max(values.shape) <= NAMED else 12 / max(values.shape)
 
     def paint(figure: Any) -> dict[str, Any]:
+        from matplotlib import colormaps
+        from matplotlib.colors import to_hex
+
         axes = figure.add_subplot()
         colours = {"cmap": LINEAR, "vmin": 0, "vmax": 1, "edgecolors": "#e4e7eb"}
         mesh, found = grid(axes, np.ma.asarray(values), notes, gid="weights", **colours)
@@ -74,10 +78,12 @@ def _table(values: np.ndarray, rows: list[str], columns: list[str], notes: list[
         axes.set(aspect="equal", xlabel="read →", ylabel="← written" if len(rows) > 1 else "written")
         axes.spines[:].set_visible(False)
         if cell > 0.3:
+            inks = readable([to_hex(colour) for colour in colormaps[LINEAR](np.linspace(0, 1, 101))])
             for (t, j), value in np.ndenumerate(values):
                 if value >= 0.005:
                     text = f"{value:.2f}".lstrip("0") if value < 0.995 else "1"
-                    axes.text(j, t, text, ha="center", va="center", fontsize=6.5, color=PAPER if value > 0.55 else INK)
+                    ink = inks[round(100 * value)]
+                    axes.text(j, t, text, ha="center", va="center", fontsize=6.5, color=ink)
         colour_bar(figure, mesh, axes, "weight α", shrink=0.7, aspect=18, ticks=(0, 0.5, 1))
         return found
 

@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_rnn.backend import to_device
 from tinygrad_rnn.io import atomic_write
 
-from .fonts import FAMILY, families, missing
+from .fonts import FAMILY, families, missing, packages
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ class Plot:
         if format != "svg" and (unknown := missing(self.text + self.title)):
             warnings.warn(
                 f"{self.name}: no font here has {unknown}, drawn as boxes; save as .svg, which the viewer draws with "
-                "other fonts, or install some (on Debian: apt install fonts-noto-core fonts-noto-cjk)",
+                f"other fonts, or install one (on Debian: apt install {packages(self.text + self.title)})",
                 stacklevel=3,
             )
         file, title = io.BytesIO(), self.line
@@ -128,10 +128,9 @@ class Plot:
 
 
 def _wrapped(title: str, inches: float) -> str:
-    """In lines that fit; by the mean width of letters, since matplotlib would measure dollars as mathematics."""
-    letters = int(inches * 72 / 5.8)
-    if any(unicodedata.east_asian_width(c) in "WF" for c in title):
-        letters //= 2
+    """In lines that fit; by the mean width of its letters, since matplotlib would measure dollars as mathematics."""
+    points = [12 if unicodedata.east_asian_width(c) in "WF" else 8.2 if c.isupper() else 5.8 for c in title]
+    letters = int(inches * 72 * len(points) / sum(points))
     return "\n".join(part for line in title.splitlines() for part in textwrap.wrap(legible(line), letters))
 
 

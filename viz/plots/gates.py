@@ -35,10 +35,11 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
     >>> found["sigmoid"].round(2).tolist(), found["sigmoid/left"].tolist()
     ([[1.0, 0.5], [0.0, 0.5]], [0.5, 0.0])
     """
-    found = {name: host(values.array) for name, values in tg.bptt.activations(problem).items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no colour
+        found = {name: host(values.array) for name, values in tg.bptt.activations(problem).items()}
+        shares = tg.bptt.saturation(problem, low=LOW, high=HIGH) if found else {}
     if not found:
         raise ValueError("gates: no step of this run has a sigmoid or a tanh; there are no gates to draw")
-    shares = tg.bptt.saturation(problem, low=LOW, high=HIGH)
     T = len(problem)
     bands, data = {}, {}
     for name, values in found.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,7 +55,12 @@ def scale(values: np.ndarray, *, signed: bool, top: float) -> tuple[np.ndarray, 
     part = np.clip(values / (top or 1.0), -1, 1)
     colours = colormaps[SIGNED if signed else LINEAR]((part + 1) / 2 if signed else part * 0.85)
     names = [to_hex(c) for c in colours]
-    return np.array(names), [max((PAPER, BLACK), key=partial(contrast, each)) for each in names]
+    return np.array(names), readable(names)
+
+
+def readable(colours: Sequence[str]) -> list[str]:
+    """Of white and black the one that can be read on each of some colours, #rrggbb."""
+    return [max((PAPER, BLACK), key=partial(contrast, each)) for each in colours]
 
 
 def paint_text(
