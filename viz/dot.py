@@ -42,6 +42,8 @@ ARROW = {  # lengths of their arrowheads
 }  # fmt: skip
 PAGE = 2000.0  # points; on a screen or a sheet a wider picture has letters too small to read
 BORDER = 4.0  # Graphviz draws a second border so far outside of the first
+HEBREW_ARABIC = r"\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe"
+LEFTWARDS = re.compile(f"[{HEBREW_ARABIC}](?:[ {HEBREW_ARABIC}]*[{HEBREW_ARABIC}])?")
 WHEN = {"step": "every step t"}  # what stands under a column that is not one step
 LEGEND = {
     "forward": "a value goes forward",
@@ -52,6 +54,7 @@ LEGEND = {
     "cut": "cut: detached here, no message passes",
     "sensitivity": "a forward message: how the state depends on parameters, dz/dθ, by what they meet; number: norm",
 }
+ONE_STEP = {("step", "parameter"): "a parameter, the same at every step"}  # what is said otherwise of a folded cell
 
 
 def to_dot(
@@ -153,7 +156,10 @@ def escape(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+    """The text on one line; what follows letters that run to the left stands to their right all the same."""
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return text if text.isascii() else LEFTWARDS.sub("\\g<0>\u200e", text)
 
 
 def _html(lines: Iterable[tuple[str, float, bool]]) -> str:
@@ -247,7 +253,7 @@ def _write_around(
         _text(graph, f"note_{at}" if at else "note", words, left, top + 16 + 14 * at, 9.5)
     rows = {kind: bottom - 20 - 17 * at for at, kind in enumerate(kinds)}
     for kind, y in rows.items():
-        _text(graph, f"legend_{kind}", LEGEND[kind], left + 48, y, 9.5)
+        _text(graph, f"legend_{kind}", ONE_STEP.get((trace.level, kind), LEGEND[kind]), left + 48, y, 9.5)
     graph.attr("node", shape="point", style="invis", peripheries="1", **{"class": "legend"})
     for kind, y in rows.items():
         ends = (left + 40, left) if kind in ("backward", "cut") else (left, left + 40)

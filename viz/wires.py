@@ -256,12 +256,17 @@ class _Drawer:
         x = b.left + 9
         trunk, bus = a.right + 14 + 7 * plan.grid.level[edge.target], plan.bus(edge.target)
         y = a.y if abs(a.y - bus) > 10 else bus
-        points = [(a.right, y), (trunk, y), (trunk, bus), (x, bus), (x, b.bottom)]
+        foot, back = (b.bottom + self._rise(edge.target, b, x0 - b.x) for x0 in (x, x + 2 * APART))
+        points = [(a.right, y), (trunk, y), (trunk, bus), (x, bus), (x, foot)]
         yield self._forward(edge, straight(points), "", (0, 0), kind="parameter")
         norms = self.shared[edge.target] if use == 0 and self.show == "norm" else []
         text = style.number(math.hypot(*norms)) if norms else ""
         at = x - style.text_width(text, style.SMALL) / 2 - 3, b.bottom - 13
-        yield from self._back(edge, straight([(x + 2 * APART, bus), (x + 2 * APART, b.bottom)]), at, text)
+        yield from self._back(edge, straight([(x + 2 * APART, bus), (x + 2 * APART, back)]), at, text)
+
+    def _rise(self, name: str, box: Box, shift: float) -> float:
+        """How far the outline of a node is from the side of its box, so far from its middle."""
+        return _rise(box, shift) if style.card(self.nodes[name], self.trace.level).shape == "ellipse" else 0.0
 
     def _stub(self, edge: TraceEdge, box: Box, use: int) -> Iterator[Wire]:
         side = self.plan.stub_side[edge.target]
@@ -335,8 +340,13 @@ def _ports(trace: Trace, plan: Layout) -> tuple[dict[tuple[int, str], Point], di
             shift = (at - (len(upright_only) - 1) / 2) * step
             drop = 0.0
             if shapes[name] == "ellipse":
-                drop = box.height / 2 * (1 - math.sqrt(max(0.0, 1 - ((abs(shift) + APART) / (box.width / 2)) ** 2)))
+                drop = _rise(box, abs(shift) + APART)
             ports[place, end] = (box.x + shift, box.top - drop if end == "source" else box.bottom + drop)
         for _, place in fan:
             ports.setdefault((place, end), (box.x, box.top if end == "source" else box.bottom))
     return ports, {end: len(fan) for end, fan in fans.items()}
+
+
+def _rise(box: Box, shift: float) -> float:
+    """How far the outline of an ellipse is from the side of its box, so far from its middle."""
+    return box.height / 2 * (1 - math.sqrt(max(0.0, 1 - (shift / (box.width / 2)) ** 2)))

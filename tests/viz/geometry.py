@@ -9,22 +9,23 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import combinations
 
+import numpy as np
 import pytest
 
 from viz.box import Box
-from viz.route import Point
 
 CELL = 64.0  # points; what is in different squares of a grid this wide is far apart
 SLACK = 0.6  # overlap that rounding may make
+APART, MARGIN = 4.0, 1.0  # between points of a line that are looked at; by which it must be inside
 
 
 @dataclass
 class Line:
     name: str
     ends: tuple[str, str]
-    points: list[Point]
+    points: np.ndarray  # (n, 2)
 
 
 @dataclass
@@ -87,18 +88,13 @@ def clashes(found: Drawing, *, bars: frozenset[str] = frozenset()) -> Iterator[s
                 if overlap(box, where):
                     yield f"text {words!r} lies on {name} at {where.x:.0f},{where.y:.0f}"
     for line in found.lines:
-        seen = set()
-        for x, y in line.points:
-            square = int(x // CELL), int(y // CELL)
-            for name, box in boxes.get(square, ()):
-                own = re.sub(r"_again_\d+$", "", name) in line.ends
-                if not own and name not in seen and _inside(x, y, box, 1.0):
-                    seen.add(name)
-                    yield f"line {line.name} {line.ends} runs through {name}"
-            for words, where in grid.get(square, ()):
-                if (words, where) not in seen and _inside(x, y, where, 1.0):
-                    seen.add((words, where))
-                    yield f"line {line.name} strikes {words!r} at {where.x:.0f},{where.y:.0f}"
+        near = {(int(x), int(y)) for x, y in np.unique(line.points // CELL, axis=0)}
+        for name, box in dict(item for square in near for item in boxes.get(square, ())).items():
+            if re.sub(r"_again_\d+$", "", name) not in line.ends and _inside(line.points, box):
+                yield f"line {line.name} {line.ends} runs through {name}"
+        for words, where in {item for square in near for item in grid.get(square, ())}:
+            if _inside(line.points, where):
+                yield f"line {line.name} strikes {words!r} at {where.x:.0f},{where.y:.0f}"
 
 
 def overlap(a: Box, b: Box) -> bool:
@@ -118,21 +114,18 @@ def _texts(item: dict) -> Iterator[tuple[str, Box]]:
             yield op["text"], Box.between(x, x + op["width"], y, y + 0.72 * size)
 
 
-def _points(pos: str) -> list[Point]:
+def _points(pos: str) -> np.ndarray:
     """Points of a path no more than a few points apart."""
-    points: list[Point] = [tuple(map(float, p.removeprefix("e,").split(","))) for p in pos.split()]  # type: ignore[misc]
+    points = [[float(v) for v in p.removeprefix("e,").split(",")] for p in pos.split()]
     if pos.startswith("e,"):
-        points = [*points[1:], points[0], points[0], points[0]]
+        points = [*points[1:], *points[:1] * 3]
     made = []
     for at in range(0, len(points) - 3, 3):
-        piece = points[at : at + 4]
-        long = sum(abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in pairwise(piece))
-        count = max(2, int(long / 4))
-        for step in range(count):
-            u = (step + 0.5) / count
-            weights = (1 - u) ** 3, 3 * u * (1 - u) ** 2, 3 * u * u * (1 - u), u**3
-            made.append(tuple(sum(w * p[k] for w, p in zip(weights, piece)) for k in (0, 1)))
-    return made  # type: ignore[return-value]
+        piece = np.array(points[at : at + 4])
+        u = np.arange(0.5, max(2, int(np.abs(np.diff(piece, axis=0)).sum() / APART)))
+        u = (u / len(u))[:, None]
+        made.append(np.hstack([(1 - u) ** 3, 3 * u * (1 - u) ** 2, 3 * u * u * (1 - u), u**3]) @ piece)
+    return np.concatenate(made)
 
 
 def _squares(box: Box) -> Iterator[tuple[int, int]]:
@@ -141,5 +134,7 @@ def _squares(box: Box) -> Iterator[tuple[int, int]]:
             yield x, y
 
 
-def _inside(x: float, y: float, box: Box, margin: float) -> bool:
-    return box.left + margin < x < box.right - margin and box.bottom + margin < y < box.top - margin
+def _inside(points: np.ndarray, box: Box) -> bool:
+    """Whether a line runs through a box, and not just along its side."""
+    near = np.abs(points - (box.x, box.y)) < (box.width / 2 - MARGIN, box.height / 2 - MARGIN)
+    return bool(near.all(axis=1).any())

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from tests.viz.samples import SAMPLES
-from viz.dot import LINES, identifiers, to_dot
+from viz.dot import LINES, escape, identifiers, to_dot
 from viz.fold import fold_cells
 from viz.style import number
 from viz.trace import Trace, TraceEdge, TraceNode
 
 CASES = [(name, level) for name in SAMPLES for level in ("cell", "op")]
+SHALOM = "שלום"
 HOSTILE = 'a:b "q" <i>&lt; \\N \n{x|y} ]]> é 長い'
 
 
@@ -127,3 +128,13 @@ def test_the_title_the_note_and_the_captions_are_written() -> None:
     assert "LSTM, unrolled over 4 steps" in to_dot(trace)
     text = to_dot(Trace(trace.nodes, trace.edges, "cell", "My net", "a remark"), captions=["h", "e"])
     assert "My net" in text and "a remark" in text and "t = 1 · e" in text
+
+
+def test_what_follows_a_name_that_runs_to_the_left_stands_to_its_right() -> None:
+    mark = "\N{LEFT-TO-RIGHT MARK}"
+    assert escape(f"{SHALOM} × 4") == f"{SHALOM}{mark} × 4"
+    assert escape(f"{SHALOM} {SHALOM}/W") == f"{SHALOM} {SHALOM}{mark}/W"
+    assert escape("長い × 4") == "長い × 4"
+    trace = Trace([TraceNode("w", "leaf", SHALOM, (2,), role="parameter"), TraceNode("h", "tanh", "h", (2,), time=0)],
+                  [TraceEdge("w", "h", 0, 1.0)])  # fmt: skip
+    assert f"{SHALOM}{mark} × 1" in to_dot(trace)

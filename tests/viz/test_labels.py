@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.viz.geometry import Drawing, Line, clashes, drawing
@@ -21,14 +22,14 @@ ALL = NETS | {
     "a context through W": Example("ElmanRNN", context="recurrent", hidden=4),
     "both directions, dropout": Example("LSTM", bidirectional=True, layers=2, dropout=0.3),
 }
-CASES = [(name, steps, "cell") for name in ALL for steps in (1, 12)] + [(name, 25, "cell") for name in NETS]
-CASES += [(name, steps, "op") for name in ALL for steps in (1, 4)] + [(name, 4, "cell") for name in ALL]
+CASES = [(name, steps, "cell") for name in ALL for steps in (1, 4)] + [(name, 25, "cell") for name in NETS]
+CASES += [(name, 1, "op") for name in ALL] + [(name, 4, "op") for name in NETS]
 
 
 @pytest.mark.parametrize(("name", "steps", "level"), CASES)
 def test_nothing_overlaps_is_struck_or_clipped(name: str, steps: int, level: str) -> None:
     run = trace(Example(**(vars(ALL[name]) | {"steps": steps, "dtype": "float64"})).build())
-    for wrap in (None, "auto") if steps < 12 else ("auto",):
+    for wrap in (None, "auto") if (steps, level) == (4, "cell") else ("auto",):
         assert list(clashes(drawing(unroll(run, level=level, wrap=wrap, fold="never").dot))) == []  # type: ignore
 
 
@@ -93,7 +94,7 @@ def test_what_is_measured_finds_what_is_wrong() -> None:
         values={"a": Box(0, 0, 20, 20), "b": Box(15, 0, 20, 20), "c": Box(100, 0, 20, 20)},
         written=[("long", Box(0, 0, 30, 6), Box(0, 0, 20, 20))],
         texts=[("x", Box(100, 0, 8, 6)), ("y", Box(104, 0, 8, 6)), ("z", Box(200, 0, 8, 6))],
-        lines=[Line("l", ("a", "b"), [(float(x), 0.0) for x in range(300)])],
+        lines=[Line("l", ("a", "b"), np.stack([np.arange(300.0), np.zeros(300)], axis=1))],
     )
     said = " | ".join(clashes(found))
     for part in ("b overlaps a", "'long' leaves its box", "'x' lies on text 'y'", "'x' lies on c", "runs through c",
