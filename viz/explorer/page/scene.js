@@ -32,7 +32,7 @@ class Chunks {
   cull(left, right) {
     for (const [at, g] of this.found) {
       const out = at !== "far" && ((at + 2) * CHUNK < left || (at - 0.5) * CHUNK > right);
-      if (out !== (g.style.display === "none")) g.style.display = out ? "none" : "";
+      if (out === (g.parentNode === this.root)) out ? g.remove() : this.root.append(g); // hidden alone it would be styled
     }
   }
 }
