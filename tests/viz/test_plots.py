@@ -111,6 +111,14 @@ def test_a_scaled_rotation_gives_a_straight_line_with_its_factor(factor: float) 
     assert f"× {factor:g} a step" in texts(plot)
 
 
+def test_lines_stand_at_their_steps_above_what_is_read() -> None:
+    problem, _ = plain(np.random.default_rng(1))
+    axes = viz.norms(problem, text="a b\ncd").figure().axes[0]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[*range(T)], [*range(T - 1)], [*range(T)]]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [*"a␣b⏎cd"]
+    assert list(axes.get_xticks()) == [*range(T)]
+
+
 def test_several_problems_are_overlaid_in_a_panel_for_each_norm() -> None:
     named = {cell: example("synced", cell, hidden=3) for cell in ("ElmanRNN", "LSTM")}
     plot = viz.norms(named)
@@ -174,6 +182,35 @@ def test_the_cells_of_the_lag_map_are_its_norms_zeros_and_the_future_masked() ->
     svg = plot.render("svg").decode()
     assert f"loss 3, use 2: {norms[3, 2]:.6g}" in svg and "loss 2, use 3" not in svg and "loss 3, use 0" not in svg
     assert svg.count("<title>loss ") == (norms > 0).sum()
+
+
+def test_the_margins_the_scale_and_the_letters_of_the_lag_map_are_where_they_belong() -> None:
+    problem, _ = plain(np.random.default_rng(2))
+    plot = viz.lag(problem, "W", text="abcdef")
+    main, right, below = plot.figure().axes[:3]
+    bars = [(bar.get_y() + bar.get_height() / 2, bar.get_width()) for bar in right.patches]
+    np.testing.assert_allclose(bars, [*enumerate(plot.data["losses"])], atol=1e-12)
+    bars = [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in below.patches]
+    np.testing.assert_allclose(bars, [*enumerate(plot.data["uses"])], atol=1e-12)
+    mesh = next(each for each in main.collections if each.get_gid() == "lag")
+    norms = plot.data["norms"]
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (norms[norms > 0].min(), norms.max())
+    np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], np.arange(T + 1) - 0.5)
+    assert main.get_ylim() == (T - 0.5, -0.5)
+    assert [label.get_text() for label in main.get_yticklabels()] == [*"abcdef"]
+    assert [label.get_text() for label in below.get_xticklabels()] == [*"abcdef"]
+    (dots,) = main.lines  # in cells that are exactly 0
+    assert {*zip(dots.get_xdata(), dots.get_ydata(), strict=True)} == {(0, t) for t in range(T)}
+
+
+def test_colours_of_the_lag_map_span_twelve_powers_of_ten_at_most() -> None:
+    step = lambda w, s, x: (1e-5 * s + w * x, 1e-5 * s + w * x)  # noqa: E731
+    given = tg.tensor(1.0, dtype="float64", requires_grad=True), step, tg.tensor(0.0, dtype="float64")
+    for steps, powers in ((3, 10), (5, 12)):
+        figure = viz.lag(tg.bptt.Problem(*given, tg.ones(steps, dtype="float64"))).figure()
+        scale = figure.axes[0].collections[-1].norm
+        assert scale.vmax / scale.vmin == pytest.approx(10.0**powers)
+        assert ("or less" in [axes.get_xlabel() for axes in figure.axes]) == (powers == 12)
 
 
 def test_a_state_that_is_cut_at_each_step_leaves_the_diagonal() -> None:
@@ -312,6 +349,29 @@ def test_the_dots_are_the_singular_values_and_the_eigenvalues() -> None:
     dots = np.asarray(axes[2].collections[0].get_offsets())
     flat = plot.data["eigenvalues"].ravel()
     np.testing.assert_array_equal(dots, np.stack([flat.real, flat.imag], 1))
+    np.testing.assert_array_equal(axes[2].collections[0].get_array(), np.repeat(np.arange(T), H))
+    np.testing.assert_array_equal(axes[1].lines[1].get_xdata(), np.arange(T, 0, -1))
+    for panel, name in ((axes[0], "steps"), (axes[1], "products")):
+        others = np.stack([line.get_ydata() for line in panel.lines[1:H]], 1)
+        np.testing.assert_array_equal(others, plot.data[name][:, 1:])
+
+
+def test_of_a_wide_net_the_eigenvalues_of_some_steps_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, _ = plain(np.random.default_rng(4))
+    whole = viz.jacobians(problem)
+    monkeypatch.setattr(sys.modules["viz.plots.spectra"], "WORK", 3 * H**3)
+    some = viz.jacobians(problem)
+    assert whole.data["at"].tolist() == [*range(T)] and some.data["at"].tolist() == [0, 2, 5]
+    np.testing.assert_array_equal(some.data["eigenvalues"], whole.data["eigenvalues"][[0, 2, 5]])
+    np.testing.assert_array_equal(some.figure().axes[2].collections[0].get_array(), np.repeat([0, 2, 5], H))
+
+
+def test_the_eigenvalues_of_a_state_that_changes_are_those_of_the_steps_that_keep_it() -> None:
+    problem = example("encoder-decoder-attention", "ElmanRNN", hidden=3)
+    matrices, data = tg.bptt.jacobians(problem), viz.jacobians(problem).data
+    assert 0 < len(data["at"]) < len(matrices)
+    for t, values in zip(data["at"], data["eigenvalues"], strict=True):
+        np.testing.assert_allclose(np.sort_complex(values), np.sort_complex(np.linalg.eigvals(matrices[t])), rtol=1e-12)
 
 
 def test_without_products_there_are_two_panels_and_a_changing_state_has_no_exponent() -> None:
@@ -340,6 +400,17 @@ def test_what_clipping_leaves_has_the_norm_drawn_and_the_direction_it_had() -> N
     assert f"{np.mean(np.array(norms) > 1):.0%} of 30 gradients" in plot.title
     marks = [np.asarray(c.get_offsets())[:, 1] for c in plot.figure().axes[0].collections if len(c.get_offsets()) > 1]
     np.testing.assert_array_equal(np.sort(np.concatenate(marks)), np.sort(norms))
+    top, below = plot.figure().axes
+    before, after = plot.data["before"], plot.data["after"]
+    for dots in top.collections[1:]:
+        at = np.asarray(dots.get_offsets())
+        np.testing.assert_array_equal(before[at[:, 0].astype(int) - 1], at[:, 1])
+    falls = np.array([segment[:, 1] for segment in top.collections[0].get_segments()])
+    np.testing.assert_array_equal(falls, np.stack([after, before], 1)[before > 1])
+    for stairs in below.patches:
+        values, edges, _ = stairs.get_data()
+        np.testing.assert_array_equal(values, 100 * plot.data["share"])
+        np.testing.assert_array_equal(edges, np.arange(31) + 0.5)
 
 
 def test_the_share_is_over_the_last_twentieth_and_records_of_a_run_will_do() -> None:

@@ -129,6 +129,8 @@ def test_gates_lie_between_0_and_1_and_their_saturation_is_counted(cell: str) ->
         dots = axes[2 * band + 1].lines[1]
         np.testing.assert_array_equal(dots.get_xdata(), plot.data[f"{name}/right"])
         np.testing.assert_array_equal(dots.get_ydata(), plot.data[f"{name}/left"])
+        assert (axes[2 * band].collections[0].norm.vmin, axes[2 * band].collections[0].norm.vmax) == (0, 1)
+        assert [label.get_text() for label in axes[2 * band].get_yticklabels()] == ["0", "3"]
     assert notes(plot, "gate0")[1] == f"step 1, unit 0: {plot.data[bands[0]][1, 0]:.6g}"
 
 
@@ -146,6 +148,7 @@ def test_one_unit_can_be_drawn_and_many_are_ordered_by_their_mean() -> None:
     whole, one = viz.gates(problem), viz.gates(problem, unit=32)
     name = next(iter(one.data))
     np.testing.assert_array_equal(one.data[name][:, 0], whole.data[name][:, 32])
+    assert one.data[f"{name}/right"] == whole.data[f"{name}/right"][32] and "unit 32" in one.title
     shown = np.asarray(whole.figure().axes[0].collections[0].get_array()).reshape(33, 5)
     assert (np.diff(shown.mean(1)) <= 1e-12).all()
     np.testing.assert_array_equal(np.sort(shown.mean(1)), np.sort(np.asarray(whole.data[name].T).mean(1)))

@@ -35,6 +35,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "viz", "pdf.fonttype": 42,
 }  # fmt: skip
 NUMBERS = re.compile(r"-?\d+\.\d+")
+LINE = 0.165  # of a title, in inches
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -42,9 +43,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 class Plot:
     """A picture that matplotlib draws when it is wanted.
 
-    ``data``: the numbers on it, by name. ``paint``: puts them on a matplotlib Figure of ``size`` inches, and may give
-    back what to say where the pointer rests: by the gid of an artist, a text for each of its paths. ``text``: what of
-    its text is the user's, for which fonts are looked for. ``page``: the same as an HTML page, where there is one.
+    ``data``: the numbers on it, by name. ``paint``: puts them on a matplotlib Figure of ``size`` inches, higher for
+    a title of several lines, and may give back what to say where the pointer rests: by the gid of an artist, a text
+    for each of its paths. ``text``: what of its text is the user's, for which fonts are looked for. ``page``: the same
+    as an HTML page, where there is one.
     """
 
     name: str
@@ -119,9 +121,10 @@ class Plot:
         with _styled(self.text + self.title):
             from matplotlib.figure import Figure
 
-            figure = Figure(figsize=self.size, layout="constrained")
-            if self.title:
-                figure.suptitle(_wrapped(self.title, self.size[0]))
+            (width, height), title = self.size, _wrapped(self.title, self.size[0])
+            figure = Figure(figsize=(width, height + LINE * title.count("\n")), layout="constrained")
+            if title:
+                figure.suptitle(title)
             with np.errstate(over="ignore"):  # ticks of axes up to the largest floats
                 notes = self.paint(figure)
         return figure, notes or {}
@@ -130,7 +133,7 @@ class Plot:
 def _wrapped(title: str, inches: float) -> str:
     """In lines that fit; by the mean width of its letters, since matplotlib would measure dollars as mathematics."""
     points = [12 if unicodedata.east_asian_width(c) in "WF" else 8.2 if c.isupper() else 5.8 for c in title]
-    letters = int(inches * 72 * len(points) / sum(points))
+    letters = int(inches * 72 * len(points) / max(1, sum(points)))
     return "\n".join(part for line in title.splitlines() for part in textwrap.wrap(legible(line), letters))
 
 

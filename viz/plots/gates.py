@@ -49,7 +49,8 @@ def gates(problem: tg.bptt.Problem, *, text: str = "", unit: int | None = None, 
             raise ValueError(f"gates: there is no unit {unit}; {name} has {units}, counted from 0")
         rows = scaled.reshape(T, -1)
         bands[name] = data[name] = rows if unit is None else rows[:, unit : unit + 1]
-        data[f"{name}/left"], data[f"{name}/right"] = (host(side.array) for side in shares[name])
+        one = slice(None) if unit is None else slice(unit, unit + 1)
+        data[f"{name}/left"], data[f"{name}/right"] = (host(side.array).reshape(units)[one] for side in shares[name])
     labels = _labels(list(bands))
 
     def paint(figure: Any) -> dict[str, Any]:
