@@ -138,8 +138,7 @@ def test_norms_of_zero_are_marked_at_the_edge_and_the_smallest_float_is_shown_on
     plot = viz.norms(linear(np.array([[1e-2]]), 40, "float32"))
     zeros = int((plot.data["delta"] == 0).sum())
     assert zeros > 0 and "smallest normal float32, 1.18·10⁻³⁸" in texts(plot) and "exactly 0" in texts(plot)
-    marks = [line for line in plot.figure().axes[0].lines if line.get_linestyle() == "None"]
-    assert [len(np.asarray(line.get_ydata())) for line in marks] == [zeros, 0]  # the second is the one in the legend
+    assert marks(plot) == [(t, 0.0) for t in range(zeros)]
     near = viz.norms(linear(orthogonal(), 5))
     assert "smallest normal" not in texts(near) and "exactly 0" not in texts(near)
 
@@ -262,17 +261,17 @@ def test_what_leaves_the_range_of_floats_is_said_or_marked() -> None:
         finite = plot.data["delta"][np.isfinite(plot.data["delta"])]
         low, high = plot.figure().axes[0].get_ylim()
         assert low < finite.min() < 1e10 and 1e290 < finite.max() < high
-        assert [np.isfinite(plot.data["delta"]).sum(), len(marks(plot))] == [11, 5]
+        assert marks(plot) == [(t, 1.0) for t in range(5)] and np.isfinite(plot.data["delta"]).sum() == 11
         with pytest.raises(ValueError, match=r"lag: C\[12, \d+\] is (inf|nan), no finite number; draw the steps"):
             viz.lag(exploding)
     with np.errstate(over="ignore"):  # matplotlib's ticks
         assert "upper edge: not finite" in texts(plot)
 
 
-def marks(plot: Plot) -> np.ndarray:
-    """The steps marked at the edges of the first panel."""
+def marks(plot: Plot) -> list[tuple[float, float]]:
+    """The steps marked at the edges of the first panel, and at which: 0 is the lower one."""
     lines = [line for line in plot.figure().axes[0].lines if line.get_linestyle() == "None"]
-    return np.concatenate([np.asarray(line.get_xdata()) for line in lines])
+    return [(x, y) for line in lines for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
 
 
 def test_products_beyond_floats_are_left_out_and_those_that_have_all_but_vanished_are_drawn() -> None:
@@ -411,6 +410,11 @@ def test_what_clipping_leaves_has_the_norm_drawn_and_the_direction_it_had() -> N
         values, edges, _ = stairs.get_data()
         np.testing.assert_array_equal(values, 100 * plot.data["share"])
         np.testing.assert_array_equal(edges, np.arange(31) + 0.5)
+
+
+def test_a_norm_at_the_threshold_is_not_clipped() -> None:
+    plot = viz.clip([1.0, 1.0], 1.0)
+    assert "0% of 2 gradients" in plot.title and not plot.data["share"].any()
 
 
 def test_the_share_is_over_the_last_twentieth_and_records_of_a_run_will_do() -> None:
