@@ -327,6 +327,20 @@ def test_three_hundred_steps_open_in_seconds_and_take_a_megabyte_for_a_thousand_
 
 
 @needs_browser
+def test_of_a_long_run_fit_shows_as_many_columns_as_can_be_told_apart_with_those_of_the_frame(
+    browser: Browser, pages: dict[str, str]
+) -> None:
+    script = """
+    press("0");
+    log.zoom = Number(/scale\\((.*)\\)/.exec(document.getElementById("camera").getAttribute("transform"))[1]);
+    const box = (e) => e.getBoundingClientRect(), stage = box(document.getElementById("stage"));
+    const seen = (e) => box(e).right > 0 && box(e).left < stage.right;
+    log.steps = [...document.querySelectorAll("#graph .time")].filter(seen).map((e) => e.textContent);"""
+    log = opened(browser, pages["long"] + "#400", script)
+    assert log["zoom"] == 0.2 and "t = 202" in log["steps"] and 20 < len(log["steps"]) < 60
+
+
+@needs_browser
 @pytest.mark.parametrize("name", WINDOWS)
 def test_in_any_window_it_opens_readable_with_all_controls_in_sight(
     browser: Browser, pages: dict[str, str], kept: Path, name: str

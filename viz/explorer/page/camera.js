@@ -23,14 +23,15 @@ function look() {
 }
 
 const READABLE = 0.9; // numbers on lines are then 8 pixels high
+const SMALLEST = 0.2; // columns can then still be told apart
 
-// The whole graph or, where that would be too small to read, the left end of it.
+// The whole graph or, where that would be too small to read (or, for all of it, to see), the left end of it.
 function fit(all = true) {
   camera.own = false;
   const [x, y, w, height] = scene().bounds;
   const { width, height: room } = size;
   const whole = Math.min(width / w, room / height, 1.6);
-  camera.k = all || whole > 0.75 ? whole : READABLE;
+  camera.k = all ? Math.max(whole, SMALLEST) : whole > 0.75 ? whole : READABLE;
   camera.x = (camera.k * w <= width ? (width - camera.k * w) / 2 : 0) - camera.k * x;
   camera.y = (room - camera.k * height) / 2 - camera.k * y;
   look();

@@ -14,7 +14,7 @@ const KEYS = [
   [["/"], "/", "search; Enter: next found", () => byId("search").focus()],
   [["+", "="], "+", framed ? "zoom in (or ctrl and the wheel)" : "zoom in (or the wheel)", () => zoom(1.25)],
   [["-"], "−", "zoom out", () => zoom(0.8)],
-  [["0"], "0", "the whole graph", () => fit()],
+  [["0"], "0", "the whole graph, as far as it can be seen", () => overview()],
   [["1"], "1", "as large as it can be read", () => fit(false)],
   [["Shift+ArrowLeft"], "shift ←", "move the picture (also shift →, ↑, ↓, or drag)", () => pan(80, 0)],
   [["Shift+ArrowRight"], "", "", () => pan(-80, 0)],
@@ -123,7 +123,7 @@ function buildControls() {
     set.hidden = CHOICES[name].length < 2;
   }
   const clicks = { first: () => go(0), back: () => go(state.frame - 1), next: () => go(state.frame + 1), end: () => go(LAST),
-    play: () => play(), fit: () => fit(), theme, ask: () => byId("help").showModal() };
+    play: () => play(), fit: () => overview(), theme, ask: () => byId("help").showModal() };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
   slider.addEventListener("input", () => go(Number(slider.value)));
   byId("search").addEventListener("input", (event) => search(event.target.value));

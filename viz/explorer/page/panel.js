@@ -127,7 +127,7 @@ function nodeDetails(node) {
   if (node.gradient !== null) DETAILS.append(h("p", { class: "message", "data-norm": node.gradient }, h("b", {}, "gradient "), `norm ${precise(node.gradient)}`));
   for (const [words, edges, end] of [["reads", node.into, "source"], ["is read by", node.out, "target"]]) {
     if (!edges.length) continue;
-    const text = (edge) => `${called(nodes[edge[end]])}${edge.label ? ` (${edge.label})` : ""}: ${edge.cut ? "cut" : edge.message === null ? "no message" : `message ${brief(edge.message)}`}`;
+    const text = (edge) => `${called(nodes[edge[end]])}${edge.label && edge.label !== nodes[edge[end]].label ? ` (${edge.label})` : ""}: ${edge.cut ? "cut" : edge.message === null ? "no message" : `message ${brief(edge.message)}`}`;
     DETAILS.append(h("p", { class: "quiet" }, `${words} ${edges.length}:`), h("div", { class: "links" }, edges.slice(0, 60).map((edge) => link(edge, text(edge)))));
     if (edges.length > 60) DETAILS.append(h("p", { class: "quiet" }, `… and ${edges.length - 60} more`));
   }

@@ -19,6 +19,11 @@ function go(frame, { quiet = false } = {}) {
   remember();
 }
 
+function overview() {
+  fit();
+  inSight();
+}
+
 function inSight() {
   const mirrored = state.frame > DATA.columns + 1 ? LAST + 1 - state.frame : state.frame;
   const reach = scene().reach[mirrored];
