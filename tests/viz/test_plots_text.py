@@ -92,6 +92,45 @@ def test_weights_that_are_none_are_refused(weights: np.ndarray, complaint: str) 
         viz.attention(weights, ["a", "b"], ["c", "d"])
 
 
+def test_weights_and_tokens_of_the_table_stand_in_their_cells_and_can_be_read() -> None:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    weights = np.array([[0.9, 0.1, 0.0], [0.0, 0.44, 0.56]])
+    axes = viz.attention(weights, ["a", "b", "c"], ["x", "y"]).figure().axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "y"]
+    wanted = {(0, 0): ".90", (1, 0): ".10", (1, 1): ".44", (2, 1): ".56"}
+    assert {text.get_position(): text.get_text() for text in axes.texts} == wanted
+    for text in axes.texts:
+        x, y = text.get_position()
+        colour = to_hex(colormaps["Blues"](weights[int(y), int(x)]))
+        assert contrast(colour, to_hex(text.get_color())) > 4.5
+
+
+def test_lines_lead_from_what_is_read_to_what_is_written() -> None:
+    weights = np.array([[0.9, 0.1, 0.0], [0.0, 0.44, 0.56]])
+    axes = viz.attention(weights, ["a", "b", "c"], ["x", "y"], view="lines").figure().axes[0]
+    place = {text.get_text(): text.get_position() for text in axes.texts}
+    (lines,) = axes.collections
+    ends = np.array(lines.get_segments()).reshape(2, 3, 2, 2)
+    for t, written in enumerate("xy"):
+        for j, read in enumerate("abc"):
+            (above, top), (below, bottom) = ends[t, j]
+            assert (above, below) == (place[read][0], place[written][0]) and top == 1 and bottom == 0
+            assert place[read][1] > top and place[written][1] < bottom
+
+
+@pytest.mark.parametrize("shape", [(81, 3), (3, 200), (1000, 1000)])
+def test_a_long_table_has_places_in_place_of_tokens_and_keeps_its_size(shape: tuple[int, int]) -> None:
+    weights = np.full(shape, 1 / shape[1])
+    plot = viz.attention(weights, ["token"] * shape[1], ["word"] * shape[0])
+    assert max(plot.size) < 20 and plot.render("png")
+    axes = plot.figure().axes[0]
+    for axis, n, token in ((axes.xaxis, shape[1], "token"), (axes.yaxis, shape[0], "word")):
+        assert (token in [label.get_text() for label in axis.get_ticklabels()]) == (n <= 80)
+
+
 # gates
 
 
@@ -320,6 +359,13 @@ def test_all_units_share_the_scale_of_the_largest_and_wrong_sizes_are_refused() 
         viz.units(np.zeros((0, 2)), "")
 
 
+def test_without_a_search_the_unit_that_varies_most_is_drawn() -> None:
+    values = np.array([[0.9, 0.1, 0.5], [0.9, -0.1, -0.5], [0.9, 0.0, 0.2]])
+    plot = viz.units(values, "abc")
+    assert plot.data["units"].tolist() == [2] and plot.title == "Unit 2, which varies most"
+    assert viz.units(values, "abc", unit=0).title == "Unit 0"
+
+
 def test_lines_wrap_and_no_character_is_lost() -> None:
     text = "x" * 30 + "\n" + "漢" * 10
     found = places(text, 20)
@@ -340,6 +386,13 @@ def test_connectivity_is_a_row_of_the_jacobian() -> None:
     for row, t in zip(plot.data["norms"], (2, 5), strict=True):
         np.testing.assert_allclose(row, np.linalg.norm(jacobian[t, 0, 1, :, 0], axis=-1), rtol=1e-10, atol=1e-14)
     assert not plot.data["norms"][0, 3:].any()  # the future
+    for row, t in enumerate((2, 5)):
+        bars = plot.figure().axes[0].collections[2 * row + 1]
+        heights = np.array([-np.ptp(path.vertices[:, 1]) for path in bars.get_paths()])
+        norms = plot.data["norms"][row, : t + 1]
+        np.testing.assert_allclose(heights / heights.min(), norms / norms.max(), atol=1e-12)
+    frames = [patch.get_xy() for patch in plot.figure().axes[0].patches]
+    assert [x for x, _ in frames] == [2, 5] and frames[0][1] < frames[1][1]
     assert notes(plot, "row0") == [f"{c}: {v:.6g}" for c, v in zip("abc", plot.data["norms"][0, :3], strict=True)]
     largest = f"{plot.data['norms'][1].max():.3g}"
     assert f"step 5: logit of “w” next; the darkest, the longest: {largest}" in words(plot)

@@ -175,13 +175,13 @@ TRUNCATION = (
         "Scissors where truncated backpropagation cuts, each with the norm of the gradient that it throws away. Below, "
         "for each parameter, the share of its gradient that is missing.",
         "∂L/∂θ − truncated = Σ_c m_c Γ_c,  c the edges that are cut, Γ begun anew after each",
-        "truncation --cell elmanrnn --steps 8 --way chunks:3", 'viz.truncation(problem, "chunks:3")',
+        "truncation --cell elmanrnn --steps 6 --way chunks:2", 'viz.truncation(problem, "chunks:2")',
     ),
     Exhibit(
         "random-truncation", "Truncation at random",
         "Cuts at random. The messages that pass are weighted so that on average nothing is missing.",
         "mₜ ↦ mₜ / (1 − p), or 0 with the chance p:  the mean is mₜ",
-        "truncation --cell elmanrnn --steps 8 --way artbp:3", 'viz.truncation(problem, "artbp:3")',
+        "truncation --cell elmanrnn --steps 6 --way artbp:3", 'viz.truncation(problem, "artbp:3")',
     ),
 )  # fmt: skip
 DIAGNOSTICS = (
@@ -201,7 +201,7 @@ DIAGNOSTICS = (
     Exhibit(
         "jacobians", "Jacobians",
         "Singular values of the steps and of products of more and more of them, and eigenvalues beside the unit "
-        "circle. The slope of the products is the largest Lyapunov exponent.",
+        "circle. The largest Lyapunov exponent is the slope that the largest of the products tend to.",
         "Jₜ = ∂zₜ/∂zₜ₋₁    σᵢ(J_{T−1} … J_s) ≈ exp(λᵢ (T − s))", "jacobians --cell ElmanRNN --steps 30",
         "viz.jacobians(problem, text=text)",
     ),
