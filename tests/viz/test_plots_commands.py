@@ -11,6 +11,7 @@ import tinygrad_rnn as tg
 from viz.__main__ import main
 from viz.plots import demos, reading
 from viz.plots.commands import COMMANDS
+from viz.plots.figure import host
 from zoo.run import Run
 from zoo.tasks.char_lm import CharModel
 
@@ -71,6 +72,36 @@ def test_what_is_drawn_of_a_cell_can_be_trained_on_the_text_before(tmp_path: Pat
     assert plain.read_bytes() != trained.read_bytes()
 
 
+def test_options_reach_what_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x.svg"
+    small = ["--cell", "gru", "--steps", "12", "--hidden", "3", "--out", str(out)]
+    assert main(["connect", "--at", "3", "-1", *small]) == 0
+    assert "step 3: logit" in out.read_text() and "step 11: logit" in out.read_text()
+    assert main(["units", "--unit", "1", *small]) == 0 and "Unit 1; h of GRU, 3 units" in capsys.readouterr().out
+    assert main(["gates", "--unit", "2", "--updates", "1", *small]) == 0
+    assert "unit 2; GRU, 3 units, after 1 update\n" in capsys.readouterr().out
+    found = reading.untrained("GRU", reading.passage(None, 12), hidden=3)
+    norms = demos.learnt(found, threshold=0.01, updates=4)
+    assert main(["clip", "--updates", "4", "--threshold", "0.01", *small]) == 0
+    longer = np.mean(np.array(norms) > 0.01)
+    assert f"Clipping: {longer:.0%} of 4 gradients were longer than 0.01; GRU" in capsys.readouterr().out
+
+
+def test_a_short_training_clips_at_the_threshold_that_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def learnt(net: reading.Reading, *, threshold: float, updates: int) -> list[float]:
+        asked.append(threshold)
+        return demos.learnt(net, threshold=threshold, updates=updates)
+
+    monkeypatch.setattr("viz.plots.commands.learnt", learnt)
+    small = ["--steps", "5", "--hidden", "2", "--updates", "1", "--out", str(tmp_path / "x.svg")]
+    assert main(["clip", "--threshold", "0.25", *small]) == 0 and main(["clip", *small]) == 0
+    assert asked == [0.25, 1.0]
+
+
 def test_units_of_a_run_over_a_file_can_be_flipped_through(run: Run, tmp_path: Path) -> None:
     file, out = tmp_path / "x.txt", tmp_path / "x.html"
     file.write_text(TEXT)
@@ -92,6 +123,9 @@ def test_units_of_a_run_over_a_file_can_be_flipped_through(run: Run, tmp_path: P
         (["norms", "--text", "/nowhere.txt"], "cannot read the text /nowhere.txt"),
         (["clip", "--updates", "0"], "--updates 0: it must be 1 or more"),
         (["attention", "--run", "x"], "leave --run out"),
+        (["clip", "--threshold", "0"], "--threshold 0: it must be more than 0, and finite"),
+        (["clip", "--threshold", "nan"], "--threshold nan: it must be more than 0"),
+        (["norms", "--steps", "5", "--cell", "gru", "GRU"], "--cell gru GRU: a cell is there twice"),
         (["gates", "--run", "/nowhere"], "/nowhere holds no run"),
         (["gates", "--steps", "5", "--out", "x.html"], "none of .svg, .png, .pdf"),
     ],
@@ -124,6 +158,10 @@ def test_a_reading_is_the_model_of_the_run_on_what_it_was_not_trained_on(run: Ru
     states = found.states()
     assert set(states) == {"0/h", "0/c", "1/h", "1/c"} and states["1/h"].shape == (20, 5)
     np.testing.assert_allclose(model.head(tg.tensor(states["1/h"])).numpy(), logits.numpy()[:, 0], rtol=1e-4, atol=1e-6)
+    following = (found.text + corpus[len(corpus) * 9 // 10 :][20])[1:]
+    targets = tg.tensor(np.array([found.characters.index(c) for c in following]))
+    loss = found.problem.run(model, found.problem.carry, 0, 20)[1].item()
+    assert loss == pytest.approx(tg.cross_entropy(logits[:, 0], targets).item(), rel=1e-5)
     p = np.exp(logits.numpy()[:, 0])
     best = (p / p.sum(1, keepdims=True))[3].max()
     assert found.guesses(1)[3].endswith(f" {best:.0%}")
@@ -134,6 +172,7 @@ def test_the_losses_of_a_reading_are_cross_entropies_of_the_next_character() -> 
     total = found.problem.run(found.problem.parameters, found.problem.carry, 0, 10)[1].item()
     targets = [found.characters.index(c) for c in TEXT[1:11]]
     assert total == pytest.approx(tg.cross_entropy(found.logits(found.xs)[:, 0], tg.tensor(np.array(targets))).item())
+    assert [found.characters[k] for k in host(found.xs)[:, 0].argmax(-1)] == [*TEXT[:10]] == [*found.text]
     last = reading.untrained("ElmanRNN", TEXT[:11], hidden=3, loss="last").problem
     assert [last.one(last.parameters, last.carry, t)[1].item() != 0 for t in (0, 9)] == [False, True]
 

@@ -21,7 +21,7 @@ from viz.browser import Browser
 from viz.plots.axes import number
 from viz.plots.figure import Plot
 from viz.plots.search import PREDICATES
-from viz.plots.textgrid import places, scale
+from viz.plots.textgrid import ROW, paint_text, places, scale
 from viz.style import contrast
 from zoo.topology.examples import built, example
 
@@ -357,6 +357,24 @@ def test_all_units_share_the_scale_of_the_largest_and_wrong_sizes_are_refused() 
         viz.units(states("ab"), "ab", guesses=["x"])
     with pytest.raises(ValueError, match="for 0 characters"):
         viz.units(np.zeros((0, 2)), "")
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_letters_stand_on_their_colours_and_bars_between_the_lines(signed: bool) -> None:
+    from matplotlib.figure import Figure
+
+    text, values = "ab\nc漢d", np.array([1.0, -1.0 if signed else 0.5, 1.0, 0.25, 1.0, 0.0])
+    axes = Figure().add_subplot()
+    end, _ = paint_text(axes, text, values, signed=signed, top=1.0, columns=3, gid="x")
+    boxes, bars = (np.array([path.vertices[:4] for path in each.get_paths()]) for each in axes.collections)
+    assert [letter.get_text() for letter in axes.texts] == [*"ab⏎c漢d"]
+    for letter, box, bar, value in zip(axes.texts, boxes, bars, values, strict=True):
+        (x, y), (left, top), (right, bottom) = letter.get_position(), box.min(0), box.max(0)
+        assert left < x < right and top < y < bottom and x == pytest.approx((left + right) / 2)
+        assert left < bar[:, 0].min() and bar[:, 0].max() < right
+        assert bottom <= bar[:, 1].min() and bar[:, 1].max() < top + ROW
+        assert np.sign(bar[0, 1] - bar[2, 1]) == np.sign(value)  # up, on an axis that grows downwards
+    assert boxes[:, :, 1].min() == 0 and end == pytest.approx(3 * ROW)
 
 
 def test_without_a_search_the_unit_that_varies_most_is_drawn() -> None:

@@ -75,7 +75,7 @@ def _readings(given: Any) -> list[Reading]:
     if given.updates:
         for reading in found:
             learnt(reading, threshold=1.0, updates=given.updates)
-        about = f"{counted(given.hidden)}, after {given.updates} updates"
+        about = f"{counted(given.hidden)}, after {counted(given.updates, 'update')}"
         found = [replace(reading, about=about) for reading in found]
     return found
 
@@ -157,8 +157,8 @@ def _attention(given: Any) -> Plot:
         raise UserError("attention draws an encoder-decoder, which no run of char-lm is; leave --run out")
     text = texts.load(given.text).text[: given.steps] if given.text else "backward"
     weights, written = reversing(given.cell[0], text, hidden=given.hidden, updates=given.updates, seed=given.seed)
-    about = f"{zoo.get(given.cell[0]).__name__}, {counted(given.hidden)}, after {given.updates} updates"
-    return _of(attention(weights, text, written, view=given.view), about)
+    name, after = zoo.get(given.cell[0]).__name__, counted(given.updates, "update")
+    return _of(attention(weights, text, written, view=given.view), name, counted(given.hidden), f"after {after}")
 
 
 NUMBER: Mapping[str, Any] = {"type": int, "metavar": "N"}

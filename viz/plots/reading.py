@@ -132,9 +132,9 @@ def trained(folder: str, text: str | None, steps: int, *, loss: str = "each") ->
     )  # fmt: skip
 
 
-def counted(hidden: int) -> str:
-    """So many units, as words."""
-    return f"{hidden} unit{'s' if hidden > 1 else ''}"
+def counted(count: int, what: str = "unit") -> str:
+    """So many of something, as words."""
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def _counts(loss: str, steps: int) -> np.ndarray:
