@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
@@ -100,7 +101,7 @@ def _rows(plan: Layout, starts: list[int], ends: list[int]) -> list[Row]:
 
 
 def _row(rows: list[Row], x: float) -> Row:
-    return next(row for row in rows if x <= row.right)
+    return rows[bisect_left(rows, x, key=lambda row: row.right)]
 
 
 def _moved(rows: list[Row], box: Box) -> Box:
@@ -122,12 +123,20 @@ def _pieces(rows: list[Row], box: Box, least: float = 0.0) -> list[Box]:
 def _cut(lines: list[Wire], rows: list[Row]) -> Iterator[Wire]:
     """The lines, row by row; what several have in common on their way to a later row is drawn once."""
     known = set()
+    through: dict[tuple[str, float], int] = {}  # parameter, height → in how many rows that line is there already
     for wire in lines:
         xs = [x for x, _ in wire.path]
         low, high = min(xs), max(xs)
-        inside = [row for row in rows if low < row.right and high > row.left] or [_row(rows, low)]
+        start = bisect_right(rows, low, key=lambda row: row.right)
+        stop = bisect_left(rows, high, key=lambda row: row.left)
+        inside = rows[start:stop] or [_row(rows, low)]
+        whole = len(inside) == 1
+        if wire.kind == "parameter" and not whole:
+            longest = max(zip(wire.path[::3], wire.path[3::3]), key=lambda ends: ends[1][0] - ends[0][0])
+            line = wire.source, longest[0][1]
+            inside = rows[max(start, min(through.get(line, 0), stop - 1)) : stop]
+            through[line] = max(through.get(line, 0), stop - 1)
         for row in inside:
-            whole = len(inside) == 1
             parts = [wire.path] if whole else clipped(wire.path, row.left - BEYOND, row.right + BEYOND)
             for path in parts:
                 last = path[-1] == wire.path[-1]

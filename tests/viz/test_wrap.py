@@ -20,7 +20,7 @@ from viz.problem import recorded
 from viz.render import render
 from viz.trace import Trace
 from viz.wires import Wire, wires
-from viz.wrap import BEYOND, wrapped
+from viz.wrap import BEYOND, fitting, wrapped
 from zoo.topology.encoder_decoder import EncoderDecoder
 from zoo.topology.examples import example
 
@@ -166,3 +166,26 @@ def test_sums_below_the_gaps_stay_with_their_gaps(recwarn: pytest.WarningsRecord
     render(picture.dot)
     assert all(f"meeting_{t} " in picture.dot for t in range(1, 5))
     assert [str(w.message) for w in recwarn if "dot" in str(w.message)] == []
+
+
+def test_rows_fit_on_a_page_and_are_about_as_long_as_each_other() -> None:
+    plan = arrange(fold_cells(CELLS["Elman"](25)))
+    columns = fitting(plan, 2000.0)
+    assert columns == 7 and fitting(plan, 1e6) is None and fitting(plan, 1.0) == 1
+    widths = [max(b.right for b in wrapped(plan, [], n)[0].boxes.values()) for n in (columns, columns + 4)]
+    assert widths[0] <= 2000 < widths[1]
+
+
+def test_a_picture_wraps_by_itself_where_it_is_wider_than_a_page() -> None:
+    for steps, rows in ((4, 1), (25, 4)):
+        drawn = unroll(CELLS["Elman"](steps))
+        assert drawn.dot.count("\tgoes_on_") == rows - 1
+        assert unroll(CELLS["Elman"](steps), wrap=None).dot.count("\tgoes_on_") == 0
+
+
+def test_a_very_long_picture_in_rows_takes_no_longer_than_in_one() -> None:
+    trace = CELLS["Elman"](400)
+    plan = arrange(fold_cells(trace))
+    lines = list(wires(fold_cells(trace), plan))
+    pieces = wrapped(plan, lines, 4)[1]
+    assert len(lines) < len(pieces) < 3 * len(lines)
