@@ -233,7 +233,8 @@ PARTS = (
         "connect", "What an output depends on",
         "The darker a character, and the longer its bar, the more the logit of the framed step depends on it: how far "
         "back the net looks.",
-        "‖∂logitₜ/∂xτ‖,  τ ≤ t", "connect --cell LSTM --steps 80 --updates 300 --at 40 -1", "viz.connect(model, xs, text)",
+        "‖∂logitₜ/∂xτ‖,  τ ≤ t", "connect --cell LSTM --steps 80 --updates 300 --at 40 -1",
+        "viz.connect(model, xs, text)",
     ),
     Exhibit(
         "attention", "What a decoder looks at",
