@@ -47,7 +47,7 @@ def fold_cells(trace: Trace) -> Trace:
 
 def folded(trace: Trace) -> Folded:
     """What `fold_cells` returns, of a trace that is op by op, and where everything went."""
-    trace = _through_dropout(trace)
+    trace = _one_sum(_through_dropout(trace))
     places: dict[Hashable, int] = {}  # a number for each group: quicker to look up than what it is known by
     groups = {node.id: places.setdefault(group(node), len(places)) for node in trace.nodes}
     members: dict[int, list[TraceNode]] = defaultdict(list)
@@ -103,6 +103,18 @@ def _through_dropout(trace: Trace) -> Trace:
         if edge.target not in drops:
             edges.append(edge)
     return replace(trace, nodes=[n for n in trace.nodes if n.id not in drops], edges=edges)
+
+
+def _one_sum(trace: Trace) -> Trace:
+    """The losses that pass from step to step called as what they add up to, the first one too, which is its own sum."""
+    nodes = {n.id: n for n in trace.nodes if n.role == "loss" and n.time is not None}
+    passed = {e.source: e.target for e in trace.edges if e.source in nodes and e.target in nodes}
+    passed = {one: next_ for one, next_ in passed.items() if nodes[one].time != nodes[next_].time}
+    sums = {nodes[name].label for name in passed.values() if name not in passed}
+    if len(sums) != 1 or not (name := sums.pop()):
+        return trace
+    wrong = {one for one in passed if nodes[one].label != name}
+    return replace(trace, nodes=[replace(n, label=name) if n.id in wrong else n for n in trace.nodes])
 
 
 def message_between(trace: Trace, source: str, target: str) -> float | None:

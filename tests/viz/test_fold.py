@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
+import viz
 from tests.viz.samples import SAMPLES, gru, lstm
 from viz.fold import fold_cells, group, message_between
 from viz.trace import Trace
@@ -80,3 +82,13 @@ def test_a_folded_trace_sums_messages_after_json_too() -> None:
 def test_a_cut_stays_a_cut_and_carries_no_message() -> None:
     folded = fold_cells(lstm(4, cuts=(2,)))
     assert [(edge.label, edge.message) for edge in folded.cuts] == [("h", None), ("c", None)]
+
+
+def test_losses_that_are_added_step_by_step_are_called_as_their_sum_the_first_one_too() -> None:
+    w = tg.tensor(np.eye(2), requires_grad=True, name="w")
+    start, xs = tg.zeros((1, 2), dtype="float64"), tg.tensor(np.ones((3, 1, 2)))
+    problem = tg.bptt.Problem(w, lambda w, h, x: ((new := tg.tanh(x @ w + h)), (new * new).sum()), start, xs)
+    folded = fold_cells(viz.trace(problem))
+    losses = {node.id: node.label for node in folded.nodes if node.role == "loss"}
+    assert list(losses.values()) == ["L"] * 3
+    assert [edge.label for edge in folded.edges if edge.source in losses] == ["L"] * 2
