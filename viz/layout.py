@@ -69,9 +69,13 @@ def arrange(trace: Trace, *, parameters: bool = True, room: float = 0.0) -> Layo
     cells = grid(trace, parameters=parameters)
     nodes = [n for n in trace.nodes if n.id in cells.row or n.id in cells.rail]
     short, uses = _short_names(trace), trace.uses
+    homes = _homes(trace, short)
     layers = len({node.layer for node in nodes if node.cell}) > 1
     faces = {
-        n.id: style.face(n, trace.level, name=short.get(n.id, ""), uses=uses.get(n.id, 0), layers=layers) for n in nodes
+        n.id: style.face(
+            n, trace.level, name=short.get(n.id, ""), home=homes.get(n.id, ""), uses=uses.get(n.id, 0), layers=layers
+        )
+        for n in nodes
     }
     plan = Layout(cells, faces, short)
     _assign_channels(plan, trace)
@@ -121,6 +125,19 @@ def _short_names(trace: Trace) -> dict[str, str]:
         names = style.short_names(dict.fromkeys(labels.values()), others)
         short |= {name: names[label] for name, label in labels.items()}
     return short
+
+
+def _homes(trace: Trace, short: dict[str, str]) -> dict[str, str]:
+    """The layer and direction of parameters that are called alike."""
+    nodes = {node.id: node for node in trace.nodes}
+    count = Counter(short.values())
+    homes: dict[str, str] = {}
+    for edge in trace.edges:
+        if edge.source in short and count[short[edge.source]] > 1:
+            reader = nodes[edge.target]
+            parts = style.arrow_text(reader), style.layer_text(reader)
+            homes.setdefault(edge.source, " ".join(part for part in parts if part))
+    return homes
 
 
 def _assign_channels(plan: Layout, trace: Trace) -> None:

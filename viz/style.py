@@ -114,18 +114,20 @@ def clip(text: str, letters: int = 24) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
-def face(node: TraceNode, level: str, *, name: str = "", uses: int = 0, layers: bool = False) -> Face:
-    """What is written on a node, and how large it must be; for a parameter its name and number of uses."""
+def face(
+    node: TraceNode, level: str, *, name: str = "", home: str = "", uses: int = 0, layers: bool = False
+) -> Face:
+    """What is written on a node, and how large it must be; for a parameter its name, home and number of uses."""
     label, shape = clip(name or node.label or node.op), shape_text(node.shape)
     symbol = SYMBOLS.get(node.op, node.op)
     if node.role == "parameter":
         often = f" × {uses}" if level != "step" else ""  # a step that stands for all uses it every time
-        lines = [(label + often, 12.0, True), (shape, 9.0, False)]
+        lines = [(label + often, 12.0, True), (" · ".join(part for part in (shape, home) if part), 9.0, False)]
         lines += [(f"‖gradient‖ {number(node.gradient)}", 9.0, False)] if node.gradient is not None else []
         return _fit(lines, pad=14, least=(64, 24 + 12 * len(lines)))
     beginning = "initial state" if node.role == "state" and node.time is None else ""
     if level == "cell":
-        arrow = {"forward": "→ ", "reverse": "← "}.get(node.direction or "", "") if node.cell else ""
+        arrow = f"{arrow_text(node)} ".lstrip() if node.cell else ""
         layer = layer_text(node) if node.cell and layers else ""
         many = f"… × {node.steps} …" if node.steps > 1 else ""
         lines = [(arrow + label, 13.0, True), (beginning or layer, 9.0, False), (shape, 9.0, False), (many, 9.0, True)]
@@ -180,6 +182,10 @@ def cell_name(node: TraceNode, *, layers: bool = True) -> str:
     """What a lane of cells is called: its cell and, where there are several, its layer and direction."""
     parts = [node.cell or "step"] + [layer_text(node), node.direction or ""] * layers
     return " · ".join(part for part in parts if part)
+
+
+def arrow_text(node: TraceNode) -> str:
+    return {"forward": "→", "reverse": "←"}.get(node.direction or "", "")
 
 
 def layer_text(node: TraceNode) -> str:

@@ -8,6 +8,9 @@ from itertools import combinations, pairwise
 
 import pytest
 
+import tinygrad_rnn as tg
+import viz
+import zoo
 from tests.viz.samples import SAMPLES, lstm
 from viz.fold import fold_cells
 from viz.layout import Box, Layout, arrange
@@ -115,3 +118,17 @@ def test_a_long_sequence_costs_time_in_proportion_to_its_length() -> None:
         arrange(trace)
         cost[steps] = time.process_time() - start
     assert cost[2000] < 8 * 4 * cost[250] + 0.5  # quadratic time would be 64 times
+
+
+def test_parameters_that_are_called_alike_say_where_they_are_read() -> None:
+    def second_lines(net: tg.nn.Module) -> list[str]:
+        trace = fold_cells(viz.trace(net, tg.ones((2, 1, 3))))
+        faces = arrange(trace).faces
+        return [faces[node.id].lines[1][0] for node in trace.parameters]
+
+    rng = tg.random.Generator(0)
+    deep = zoo.Stacked([zoo.RNN(zoo.ElmanRNN(3, 4, rng=rng)), zoo.RNN(zoo.ElmanRNN(4, 4, rng=rng))])
+    assert set(second_lines(deep)) >= {"3×4 · layer 0", "4×4 · layer 0", "4×4 · layer 1", "4 · layer 1"}
+    both = zoo.Bidirectional(zoo.ElmanRNN(3, 4, rng=rng), zoo.ElmanRNN(3, 4, rng=rng))
+    assert set(second_lines(both)) == {"3×4 · →", "4 · →", "4×4 · →", "3×4 · ←", "4 · ←", "4×4 · ←"}
+    assert set(second_lines(zoo.RNN(zoo.ElmanRNN(3, 4, rng=rng)))) == {"3×4", "4", "4×4"}
