@@ -43,8 +43,8 @@ def merged(graph: StepGraph, labels: Mapping[Value, Label]) -> StepGraph:
         return graph
     invariants = graph.invariants()
     given = [_stand_in(v) for v in invariants]
-    group_of = {gate.value: group for group in groups for gate in group}
-    inside = {v for group in groups for gate in group for v in gate.inside}
+    member = {gate.value: (gate, group) for group in groups for gate in group}
+    inside = {v for gate, _ in member.values() for v in gate.inside}
     line = [""]
 
     def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -54,12 +54,11 @@ def merged(graph: StepGraph, labels: Mapping[Value, Label]) -> StepGraph:
             if v not in moving or v in env:
                 continue
             line[0] = v.line
-            if v in group_of:
+            if v in member:
+                gate, group = member[v]
                 if v not in sums:
-                    sums.update(_sums(group_of[v], env))
-                env[v] = sums[v]
-                for other in next(gate for gate in group_of[v] if gate.value is v).rest:
-                    env[v] = env[v] + env[other]
+                    sums.update(_sums(group, env))
+                env[v] = sum((env[other] for other in gate.rest), start=sums[v])
             elif v not in inside:
                 env[v] = applied(v, env, labels[v], graph.batch)
         return [env.get(v, v.array) for v in graph.carry_out], [env.get(v, v.array) for v in graph.ys]
